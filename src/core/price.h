@@ -1,0 +1,36 @@
+/*
+ * Prices and costs, integers only. A rate is micro-USD per million tokens; a cost is nano-USD.
+ * cost = sum(tokens x rate), exact, rounded once, half up, to nano-USD.
+ */
+#ifndef CORE_PRICE_H
+#define CORE_PRICE_H
+
+#include "core/usage.h"
+
+/* One row of a model's price list. A list is ordered by (from_ms, above_tokens), both ascending. */
+struct price {
+    int64_t from_ms;      /* in force from this instant (Unix ms), until a later row's */
+    int64_t above_tokens; /* tier: for prompts of more than so many tokens; 0 = the base tier */
+    int64_t input;
+    int64_t output;
+    int64_t cache_read;
+    int64_t cache_write_5m;
+    int64_t cache_write_1h;
+};
+
+/* The row in force at at_ms for a prompt of that size; NULL when none is: no price, no call. */
+const struct price *price_find(
+    const struct price *rows, size_t n, int64_t at_ms, int64_t prompt_tokens);
+
+/* Exact cost in nano-USD under one row. False on negative counts or overflow (nothing is written).
+ */
+bool price_cost(const struct price *row, const struct usage *u, int64_t *ret_nano_usd);
+
+/*
+ * The most a call can cost: all of the prompt at the dearest input-side rate and output_tokens of
+ * output, over every tier in force at at_ms. False when there is no price or on overflow.
+ */
+bool price_bound(const struct price *rows, size_t n, int64_t at_ms, int64_t prompt_tokens,
+    int64_t output_tokens, int64_t *ret_nano_usd);
+
+#endif

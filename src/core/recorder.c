@@ -1,0 +1,237 @@
+#include "core/recorder.h"
+
+#include <sodium/crypto_shorthash.h>
+
+static const char magic[8] = "PSRRECD";
+
+static size_t
+states_bytes(size_t slots)
+{
+    return (slots + RECORDER_HEADER_BYTES - 1) / RECORDER_HEADER_BYTES * RECORDER_HEADER_BYTES;
+}
+
+size_t
+recorder_bytes(uint32_t lanes, uint32_t slots_per_lane)
+{
+    size_t slots = (size_t)lanes * slots_per_lane;
+
+    if (lanes == 0 || lanes > RECORDER_LANES_MAX || slots_per_lane == 0 || slots_per_lane > 1 << 20)
+        return 0;
+    return RECORDER_HEADER_BYTES + states_bytes(slots) + slots * RECORDER_SLOT_BYTES;
+}
+
+void
+recorder_format(
+    void *memory, uint32_t lanes, uint32_t slots_per_lane, const uint8_t node_id[static 16])
+{
+    struct recorder_header *h = memory;
+
+    h->version = RECORDER_VERSION;
+    h->slot_bytes = RECORDER_SLOT_BYTES;
+    h->lanes = lanes;
+    h->slots_per_lane = slots_per_lane;
+    memcpy(h->node_id, node_id, sizeof(h->node_id));
+    memcpy(h->magic, magic, sizeof(h->magic));
+}
+
+bool
+recorder_attach(void *memory, size_t bytes, struct recorder *ret)
+{
+    struct recorder_header *h = memory;
+
+    if (bytes < RECORDER_HEADER_BYTES || memcmp(h->magic, magic, sizeof(magic)) != 0 ||
+        h->version != RECORDER_VERSION || h->slot_bytes != RECORDER_SLOT_BYTES ||
+        recorder_bytes(h->lanes, h->slots_per_lane) != bytes)
+        return false;
+    ret->header = h;
+    ret->slots_n = h->lanes * h->slots_per_lane;
+    ret->states = (_Atomic uint8_t *)memory + RECORDER_HEADER_BYTES;
+    ret->slots = (char *)memory + RECORDER_HEADER_BYTES + states_bytes(ret->slots_n);
+    return true;
+}
+
+/* Not against an attacker: it tells a whole record from a torn one. */
+static uint64_t
+checksum(const void *p, size_t n)
+{
+    static const unsigned char key[crypto_shorthash_KEYBYTES] = "purser recorder";
+    unsigned char hash[crypto_shorthash_BYTES];
+    uint64_t sum;
+
+    crypto_shorthash(hash, p, n, key);
+    memcpy(&sum, hash, sizeof(sum));
+    return sum;
+}
+
+static uint64_t
+progress_checksum(const struct recorder_progress *p)
+{
+    return checksum(p, offsetof(struct recorder_progress, checksum));
+}
+
+static void
+publish(const struct recorder *r, uint32_t slot, enum recorder_slot_state state)
+{
+    atomic_store_explicit(&r->states[slot], (uint8_t)state, memory_order_release);
+}
+
+void
+recorder_slot_open(const struct recorder *r, uint32_t i, const struct recorder_open *open)
+{
+    struct recorder_slot *slot = recorder_slot_at(r, i);
+
+    memcpy(&slot->open, open, sizeof(*open));
+    slot->open_checksum = checksum(&slot->open, sizeof(slot->open));
+    memset(slot->progress, 0, sizeof(slot->progress));
+    publish(r, i, RECORDER_OPEN);
+}
+
+void
+recorder_slot_progress(const struct recorder *r, uint32_t i, struct recorder_progress *p)
+{
+    struct recorder_slot *slot = recorder_slot_at(r, i);
+
+    p->seq++;
+    p->checksum = progress_checksum(p);
+    memcpy(&slot->progress[p->seq & 1], p, sizeof(*p));
+    /* The next progress overwrites the other copy: keep the two in this order. */
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+void
+recorder_slot_close(const struct recorder *r, uint32_t i, struct recorder_progress *p)
+{
+    recorder_slot_progress(r, i, p);
+    publish(r, i, RECORDER_DONE);
+}
+
+void
+recorder_slot_free(const struct recorder *r, uint32_t i)
+{
+    publish(r, i, RECORDER_FREE);
+}
+
+/* The newest whole copy; an empty one when nothing was written yet. */
+static struct recorder_progress
+newest_progress(const struct recorder_slot *slot)
+{
+    struct recorder_progress best = {0};
+
+    for (int i = 0; i < 2; i++) {
+        const struct recorder_progress *p = &slot->progress[i];
+
+        if (p->seq > best.seq && p->checksum == progress_checksum(p))
+            best = *p;
+    }
+    return best;
+}
+
+static enum ledger_state
+end_state(const struct recorder_progress *p)
+{
+    const unsigned exact = USAGE_INPUT_SEEN | USAGE_FINAL;
+
+    if (p->vendor_status >= 400 || p->end == RECORDER_NEVER_SENT)
+        return LEDGER_FAILED;
+    if (p->end == RECORDER_RUNNING)
+        return LEDGER_RECOVERED;
+    if (p->end == RECORDER_CLIENT_LEFT)
+        return LEDGER_ABORTED;
+    return (p->flags & USAGE_COMPLETE) != 0 && (p->flags & exact) == exact ? LEDGER_SETTLED
+                                                                           : LEDGER_INTERRUPTED;
+}
+
+/* Usage, certainty and cost. The bound stands wherever nothing better is known. */
+static void
+book(
+    const struct recorder_open *open, const struct recorder_progress *p, struct ledger_entry *entry)
+{
+    const unsigned exact = USAGE_INPUT_SEEN | USAGE_FINAL;
+    const struct price *tier;
+
+    entry->certainty = LEDGER_BOUND;
+    entry->cost_nano_usd = open->bound_nano_usd;
+    entry->usage = (struct usage){.input = open->prompt_bound, .output = open->output_bound};
+    if (open->tiers_n > 0 && open->tiers_n <= RECORDER_TIERS_MAX)
+        entry->price = open->tiers[0];
+    if (entry->state == LEDGER_FAILED) {
+        entry->certainty = LEDGER_EXACT;
+        entry->cost_nano_usd = 0;
+        entry->usage = (struct usage){0};
+    } else if ((p->flags & USAGE_INPUT_SEEN) != 0 && open->tiers_n <= RECORDER_TIERS_MAX) {
+        struct usage usage =
+            (p->flags & exact) == exact ? p->counts : usage_estimate(&p->counts, p->text_bytes);
+        int64_t cost;
+
+        tier = price_find(open->tiers, open->tiers_n, open->opened_ms, usage_prompt_tokens(&usage));
+        if (tier == NULL || !price_cost(tier, &usage, &cost))
+            return;
+        entry->certainty = (p->flags & exact) == exact ? LEDGER_EXACT : LEDGER_ESTIMATED;
+        entry->usage = usage;
+        entry->price = *tier;
+        entry->cost_nano_usd = cost;
+    }
+}
+
+static void
+copy_text(char *to, size_t to_bytes, const char *from, size_t from_bytes)
+{
+    size_t n = 0;
+
+    while (n < from_bytes && n < to_bytes - 1 && from[n] != '\0') {
+        to[n] = from[n];
+        n++;
+    }
+    to[n] = '\0';
+}
+
+uint32_t
+recorder_lane_reap(const struct recorder *r, uint32_t lane)
+{
+    uint32_t first = lane * r->header->slots_per_lane, reaped = 0;
+
+    for (uint32_t i = first; i < first + r->header->slots_per_lane; i++) {
+        if (recorder_slot_state(r, i) == RECORDER_OPEN) {
+            publish(r, i, RECORDER_DONE);
+            reaped++;
+        }
+    }
+    return reaped;
+}
+
+bool
+recorder_slot_read(const struct recorder *r, uint32_t i, struct ledger_entry *ret)
+{
+    const struct recorder_slot *slot = recorder_slot_at(r, i);
+    const struct recorder_open *open = &slot->open;
+    struct recorder_progress p;
+    struct ledger_entry entry = {.kind = LEDGER_CALL};
+
+    p = newest_progress(slot);
+    memcpy(entry.call_id, open->call_id, sizeof(entry.call_id));
+    memcpy(entry.org_id, open->org_id, sizeof(entry.org_id));
+    memcpy(entry.workspace_id, open->workspace_id, sizeof(entry.workspace_id));
+    memcpy(entry.token_id, open->token_id, sizeof(entry.token_id));
+    memcpy(entry.decision_id, open->decision_id, sizeof(entry.decision_id));
+    memcpy(entry.key_id, open->key_id, sizeof(entry.key_id));
+    memcpy(
+        entry.registry_fingerprint, open->registry_fingerprint, sizeof(entry.registry_fingerprint));
+    copy_text(entry.provider, sizeof(entry.provider), open->provider, sizeof(open->provider));
+    copy_text(
+        entry.model_asked, sizeof(entry.model_asked), open->model_asked, sizeof(open->model_asked));
+    copy_text(entry.model_vendor, sizeof(entry.model_vendor), open->model_vendor,
+        sizeof(open->model_vendor));
+    copy_text(entry.model_answered, sizeof(entry.model_answered), p.model_answered,
+        sizeof(p.model_answered));
+    entry.attempt = open->attempt;
+    entry.dialect = open->dialect < DIALECT_COUNT ? (enum dialect)open->dialect : DIALECT_ANTHROPIC;
+    entry.opened_ms = open->opened_ms;
+    entry.first_byte_ms = p.first_byte_ms;
+    entry.closed_ms = p.closed_ms;
+    entry.vendor_status = p.vendor_status;
+    entry.bound_nano_usd = open->bound_nano_usd;
+    entry.state = end_state(&p);
+    book(open, &p, &entry);
+    *ret = entry;
+    return slot->open_checksum == checksum(open, sizeof(*open));
+}

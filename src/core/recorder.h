@@ -1,0 +1,145 @@
+/*
+ * The flight recorder: a preallocated file that the gateway's workers write and purserd drains.
+ * A slot is open, with its bound, before the first byte of an attempt goes upstream, and is freed
+ * only after its row is durable in the store. No process needs another to be alive.
+ *
+ * Layout: a header page, one state byte for each slot (dense, so that a look over all of them is
+ * cheap), then the slots, lane by lane. A worker owns a lane by an open-file-description lock on
+ * the
+ * lane's byte in the header; purserd reaps the open slots of a lane only while it holds that lock.
+ *
+ * This header works on memory that somebody else mapped; it does no I/O. A slot is written by one
+ * worker thread; its content is published by the release-store of its state byte. What changes
+ * during the call is written alternately to two copies, each with a sequence number and a checksum,
+ * so that a writer may die at any instruction and one whole copy is left.
+ */
+#ifndef CORE_RECORDER_H
+#define CORE_RECORDER_H
+
+#include "core/ledger.h"
+
+#include <stdatomic.h>
+
+enum {
+    RECORDER_VERSION = 1,
+    RECORDER_SLOT_BYTES = 1024,
+    RECORDER_HEADER_BYTES = 4096,
+    RECORDER_LOCK_OFF = 1024, /* the lock of lane i is byte RECORDER_LOCK_OFF + i of the file */
+    RECORDER_LANES_MAX = 256,
+    RECORDER_TIERS_MAX = 4,
+};
+
+enum recorder_slot_state { RECORDER_FREE, RECORDER_OPEN, RECORDER_DONE };
+
+/* How an attempt ended, as far as the worker knows. */
+enum recorder_end { RECORDER_RUNNING, RECORDER_ENDED, RECORDER_CLIENT_LEFT, RECORDER_NEVER_SENT };
+
+/* Written once, before the attempt. */
+struct recorder_open {
+    uint8_t call_id[16];
+    uint8_t org_id[16];
+    uint8_t workspace_id[16];
+    uint8_t token_id[16];
+    uint8_t decision_id[16];
+    uint8_t key_id[16];
+    uint8_t registry_fingerprint[32];
+    int64_t opened_ms;
+    int64_t bound_nano_usd;
+    int64_t prompt_bound; /* the tokens of the bound */
+    int64_t output_bound;
+    uint32_t attempt;
+    uint8_t dialect;
+    uint8_t tiers_n;
+    uint8_t unused[2];
+    struct price tiers[RECORDER_TIERS_MAX]; /* in force when it opened */
+    char provider[LEDGER_PROVIDER_MAX + 1];
+    char model_asked[64];
+    char model_vendor[64];
+};
+
+/* Written as usage comes in, and once more at the end. */
+struct recorder_progress {
+    struct usage counts;
+    uint64_t text_bytes;
+    int64_t first_byte_ms;
+    int64_t closed_ms;
+    int32_t vendor_status; /* 0: no answer yet */
+    uint32_t flags;        /* enum usage_flag */
+    uint32_t end;          /* enum recorder_end */
+    uint32_t seq;
+    char model_answered[32];
+    uint64_t checksum;
+};
+
+struct recorder_slot {
+    uint64_t open_checksum;
+    struct recorder_open open;
+    struct recorder_progress progress[2];
+};
+
+struct recorder_header {
+    char magic[8]; /* "PSRRECD\0" */
+    uint32_t version;
+    uint32_t slot_bytes;
+    uint32_t lanes;
+    uint32_t slots_per_lane;
+    uint8_t node_id[16];
+};
+
+struct recorder {
+    struct recorder_header *header;
+    _Atomic uint8_t *states; /* enum recorder_slot_state, one a slot */
+    char *slots;
+    uint32_t slots_n; /* of all lanes; slot i belongs to lane i / slots_per_lane */
+};
+
+_Static_assert(sizeof(struct recorder_slot) <= RECORDER_SLOT_BYTES, "a slot fits its place");
+_Static_assert(
+    sizeof(struct recorder_header) <= RECORDER_LOCK_OFF, "the header ends before the locks");
+_Static_assert(RECORDER_LOCK_OFF + RECORDER_LANES_MAX <= RECORDER_HEADER_BYTES, "the locks fit");
+
+/* Bytes of a file with so many slots; 0 when the numbers make no sense. */
+size_t recorder_bytes(uint32_t lanes, uint32_t slots_per_lane);
+/* Writes the header into zeroed memory of recorder_bytes(). */
+void recorder_format(
+    void *memory, uint32_t lanes, uint32_t slots_per_lane, const uint8_t node_id[static 16]);
+/* False when the memory is not a recorder of this version and size. */
+bool recorder_attach(void *memory, size_t bytes, struct recorder *ret);
+
+static inline struct recorder_slot *
+recorder_slot_at(const struct recorder *r, uint32_t slot)
+{
+    return (struct recorder_slot *)(void *)(r->slots + (size_t)slot * RECORDER_SLOT_BYTES);
+}
+
+static inline enum recorder_slot_state
+recorder_slot_state(const struct recorder *r, uint32_t slot)
+{
+    return (enum recorder_slot_state)atomic_load_explicit(&r->states[slot], memory_order_acquire);
+}
+
+/* Worker: publishes an attempt in a free slot of its own lane. */
+void recorder_slot_open(const struct recorder *r, uint32_t slot, const struct recorder_open *open);
+/* Worker: writes down what was seen. seq and checksum are filled in here. */
+void recorder_slot_progress(const struct recorder *r, uint32_t slot, struct recorder_progress *p);
+/* Worker: the last progress, then the slot is purserd's. */
+void recorder_slot_close(const struct recorder *r, uint32_t slot, struct recorder_progress *p);
+
+/*
+ * Whoever holds the lane's lock and is not its writer yet: the worker that owned it is dead, so its
+ * open slots are done:
+ * what is in them is all there will ever be. Returns how many there were.
+ */
+uint32_t recorder_lane_reap(const struct recorder *r, uint32_t lane);
+
+/*
+ * purserd: turns a slot that is done into the entry to book; a worker that died before the end
+ * makes
+ * it "recovered". False when the part written at the opening is damaged (a power cut): *ret holds
+ * what is left of it and must not be booked.
+ */
+bool recorder_slot_read(const struct recorder *r, uint32_t slot, struct ledger_entry *ret);
+/* purserd: after the entry's commit. */
+void recorder_slot_free(const struct recorder *r, uint32_t slot);
+
+#endif

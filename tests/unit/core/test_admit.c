@@ -1,0 +1,179 @@
+#include "unit.h"
+
+#include "core/admit.h"
+
+static void *memory;
+static struct policy p;
+static struct policy_token token;
+static struct request_scan request;
+
+/* Two models: 5/25 USD (twice that above 200,000 tokens), and one whose host does not resolve. */
+static int
+set_up(void **state)
+{
+    size_t bytes = policy_bytes(2, 8);
+
+    memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    memset(memory, 0, bytes);
+    policy_format(memory, 2, 8, &p);
+    p.header->max_age_ms = 1000;
+    atomic_store(&p.header->published_ms, 5000);
+    for (int i = 0; i < 2; i++) {
+        struct policy_route *route = &p.routes[i];
+
+        snprintf(route->id, sizeof(route->id), "v/model-%d", i);
+        route->max_output = 1000;
+        route->prices_n = 2;
+        route->prices[0] = (struct price){.from_ms = 100,
+            .input = 5000000,
+            .output = 25000000,
+            .cache_read = 500000,
+            .cache_write_5m = 6250000,
+            .cache_write_1h = 10000000};
+        route->prices[1] = (struct price){.from_ms = 100,
+            .above_tokens = 200000,
+            .input = 10000000,
+            .output = 50000000,
+            .cache_read = 1000000,
+            .cache_write_5m = 12500000,
+            .cache_write_1h = 20000000};
+        route->endpoint[DIALECT_ANTHROPIC] =
+            (struct policy_endpoint){.present = 1, .reachable = i == 0};
+    }
+    return 0;
+}
+
+static int
+tear_down(void **state)
+{
+    free(memory);
+    return 0;
+}
+
+static struct admit_decision
+ask(const char *model, const char *limit, size_t body_bytes, enum dialect dialect, int64_t now_ms)
+{
+    char body[256];
+    struct admit_facts f = {
+        .policy = &p, .token = &token, .request = &request, .dialect = dialect, .now_ms = now_ms};
+    int n = snprintf(body, sizeof(body), "{\"model\":\"%s\"%s%s}", model,
+        limit == NULL ? "" : ",\"max_tokens\":", limit == NULL ? "" : limit);
+
+    request_scan_init(&request);
+    request_scan_feed(&request, body, (size_t)n);
+    assert_int_equal(request_scan_finish(&request), REQUEST_OK);
+    request.bytes = body_bytes;
+    return admit(&f);
+}
+
+static void
+only_granted_models_are_admitted(void **state)
+{
+    token = (struct policy_token){0};
+    assert_int_equal(
+        ask("v/model-0", NULL, 100, DIALECT_ANTHROPIC, 200).refusal, REFUSAL_MODEL_NOT_GRANTED);
+    policy_grant_add(&token, 0);
+    assert_int_equal(ask("v/model-0", NULL, 100, DIALECT_ANTHROPIC, 200).refusal, REFUSAL_NONE);
+    assert_int_equal(
+        ask("v/model-1", NULL, 100, DIALECT_ANTHROPIC, 200).refusal, REFUSAL_MODEL_NOT_GRANTED);
+    assert_int_equal(
+        ask("V/model-0", NULL, 100, DIALECT_ANTHROPIC, 200).refusal, REFUSAL_MODEL_NOT_GRANTED);
+    assert_int_equal(
+        ask("v/model-", NULL, 100, DIALECT_ANTHROPIC, 200).refusal, REFUSAL_MODEL_NOT_GRANTED);
+}
+
+static void
+what_cannot_be_served_is_refused(void **state)
+{
+    policy_grant_add(&token, 0);
+    policy_grant_add(&token, 1);
+    assert_int_equal(
+        ask("v/model-0", NULL, 100, DIALECT_OPENAI_CHAT, 200).refusal, REFUSAL_DIALECT_NOT_SERVED);
+    assert_int_equal(
+        ask("v/model-1", NULL, 100, DIALECT_ANTHROPIC, 200).refusal, REFUSAL_UPSTREAM_UNKNOWN);
+    /* No price in force yet. */
+    assert_int_equal(
+        ask("v/model-0", NULL, 100, DIALECT_ANTHROPIC, 99).refusal, REFUSAL_MODEL_NOT_PRICED);
+}
+
+static void
+the_bound_is_the_dearest_that_can_happen(void **state)
+{
+    struct admit_decision d;
+
+    policy_grant_add(&token, 0);
+    /* 100 bytes at the dearest input rate (1-hour cache writes) and the asked limit of output. */
+    d = ask("v/model-0", "10", 100, DIALECT_ANTHROPIC, 200);
+    assert_int_equal(d.refusal, REFUSAL_NONE);
+    assert_int_equal(d.prompt_bound, 100);
+    assert_int_equal(d.output_bound, 10);
+    assert_int_equal(d.tiers_n, 2);
+    assert_in_range(d.bound_nano_usd, 100 * 10000 + 10 * 25000, 100 * 20000 + 10 * 50000);
+    /* Without a limit, or above the model's, the model's maximum. */
+    assert_int_equal(ask("v/model-0", NULL, 100, DIALECT_ANTHROPIC, 200).output_bound, 1000);
+    assert_int_equal(ask("v/model-0", "5000", 100, DIALECT_ANTHROPIC, 200).output_bound, 1000);
+    /* A prompt that may reach the dear tier is bound by it. */
+    d = ask("v/model-0", "10", 300000, DIALECT_ANTHROPIC, 200);
+    assert_int_equal(d.bound_nano_usd, 300000LL * 20000 + 10 * 50000);
+}
+
+static void
+a_policy_too_old_or_missing_refuses(void **state)
+{
+    struct policy none = {0};
+
+    assert_int_equal(admit_policy(&p, 5000), REFUSAL_NONE);
+    assert_int_equal(admit_policy(&p, 6000), REFUSAL_NONE);
+    assert_int_equal(admit_policy(&p, 6001), REFUSAL_NO_POLICY);
+    assert_int_equal(admit_policy(&none, 5000), REFUSAL_NO_POLICY);
+}
+
+static void
+refusals_speak_the_dialect_and_escape_what_they_quote(void **state)
+{
+    char body[REFUSAL_BODY_MAX];
+    size_t n = refusal_body(
+        REFUSAL_MODEL_NOT_GRANTED, DIALECT_ANTHROPIC, STR("a \"b\" \\ \n"), STR("id-1"), body);
+
+    assert_int_equal(refusal_status(REFUSAL_MODEL_NOT_GRANTED, DIALECT_ANTHROPIC), 403);
+    assert_int_equal(refusal_status(REFUSAL_MODEL_NOT_GRANTED, DIALECT_OPENAI_CHAT), 400);
+    body[n] = '\0';
+    assert_non_null(strstr(body, "{\"type\":\"error\",\"error\":{\"type\":\"permission_error\","));
+    assert_non_null(strstr(body, "a \\\"b\\\" \\\\ ? - "));
+    assert_non_null(strstr(body, "\"request_id\":\"id-1\"}"));
+    n = refusal_body(REFUSAL_MODEL_NOT_GRANTED, DIALECT_OPENAI_CHAT, STR_NONE, STR_NONE, body);
+    body[n] = '\0';
+    assert_non_null(strstr(body, "{\"error\":{\"type\":\"invalid_request_error\","));
+    assert_non_null(strstr(body, "\"code\":\"model_not_found\""));
+}
+
+static void
+a_long_detail_is_cut_and_the_body_stays_whole(void **state)
+{
+    static char detail[5000];
+    char body[REFUSAL_BODY_MAX + 1];
+    size_t n;
+
+    memset(detail, '"', sizeof(detail));
+    n = refusal_body(REFUSAL_BAD_REQUEST, DIALECT_ANTHROPIC, (struct str){detail, sizeof(detail)},
+        STR("id-1"), body);
+    assert_in_range(n, 1, REFUSAL_BODY_MAX);
+    body[n] = '\0';
+    assert_string_equal(
+        body + n - strlen("\"},\"request_id\":\"id-1\"}\n"), "\"},\"request_id\":\"id-1\"}\n");
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(only_granted_models_are_admitted),
+        TEST(what_cannot_be_served_is_refused),
+        TEST(the_bound_is_the_dearest_that_can_happen),
+        TEST(a_policy_too_old_or_missing_refuses),
+        TEST(refusals_speak_the_dialect_and_escape_what_they_quote),
+        TEST(a_long_detail_is_cut_and_the_body_stays_whole),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,221 @@
+#include "unit.h"
+
+#include "core/recorder.h"
+
+enum { LANES = 2, SLOTS = 16 };
+
+static void *memory;
+static struct recorder r;
+
+static int
+set_up(void **state)
+{
+    static const uint8_t node[16] = {1};
+    size_t bytes = recorder_bytes(LANES, SLOTS);
+
+    memory = aligned_alloc(4096, bytes);
+    memset(memory, 0, bytes);
+    recorder_format(memory, LANES, SLOTS, node);
+    assert_true(recorder_attach(memory, bytes, &r));
+    return 0;
+}
+
+static int
+tear_down(void **state)
+{
+    free(memory);
+    return 0;
+}
+
+/* 5 and 25 USD a million; the bound: 1,000 in, 100 out. */
+static struct recorder_open
+attempt(void)
+{
+    struct recorder_open open = {.attempt = 1,
+        .opened_ms = 1000,
+        .bound_nano_usd = 12500000,
+        .prompt_bound = 1000,
+        .output_bound = 100,
+        .tiers_n = 1,
+        .tiers = {{.input = 5000000, .output = 25000000, .cache_read = 500000}},
+        .provider = "anthropic-api",
+        .model_asked = "anthropic/m",
+        .model_vendor = "m"};
+
+    memset(open.call_id, 7, sizeof(open.call_id));
+    return open;
+}
+
+static const struct {
+    const char *name;
+    struct recorder_progress last;
+    enum ledger_state state;
+    enum ledger_certainty certainty;
+    int64_t input, output, cost;
+} cases[] = {
+    {"answered in full",
+        {.counts = {.input = 10, .output = 20},
+            .vendor_status = 200,
+            .end = RECORDER_ENDED,
+            .flags = USAGE_INPUT_SEEN | USAGE_OUTPUT_SEEN | USAGE_FINAL | USAGE_COMPLETE},
+        LEDGER_SETTLED, LEDGER_EXACT, 10, 20, 550000},
+    {"the client left in the middle",
+        {.counts = {.input = 10, .output = 1},
+            .text_bytes = 400,
+            .vendor_status = 200,
+            .end = RECORDER_CLIENT_LEFT,
+            .flags = USAGE_INPUT_SEEN | USAGE_OUTPUT_SEEN},
+        LEDGER_ABORTED, LEDGER_ESTIMATED, 10, 100, 2550000},
+    {"the client left before the answer", {.end = RECORDER_CLIENT_LEFT}, LEDGER_ABORTED,
+        LEDGER_BOUND, 1000, 100, 12500000},
+    {"the vendor died in the middle",
+        {.counts = {.input = 10, .output = 1},
+            .text_bytes = 8,
+            .vendor_status = 200,
+            .end = RECORDER_ENDED,
+            .flags = USAGE_INPUT_SEEN | USAGE_OUTPUT_SEEN},
+        LEDGER_INTERRUPTED, LEDGER_ESTIMATED, 10, 2, 100000},
+    {"the vendor never answered", {.end = RECORDER_ENDED}, LEDGER_INTERRUPTED, LEDGER_BOUND, 1000,
+        100, 12500000},
+    {"an answer without usage",
+        {.vendor_status = 200, .end = RECORDER_ENDED, .flags = USAGE_COMPLETE}, LEDGER_INTERRUPTED,
+        LEDGER_BOUND, 1000, 100, 12500000},
+    {"a vendor's error", {.vendor_status = 529, .end = RECORDER_ENDED}, LEDGER_FAILED, LEDGER_EXACT,
+        0, 0, 0},
+    {"never sent", {.end = RECORDER_NEVER_SENT}, LEDGER_FAILED, LEDGER_EXACT, 0, 0, 0},
+    {"the worker died after the start of the answer",
+        {.counts = {.input = 10, .output = 1},
+            .text_bytes = 40,
+            .vendor_status = 200,
+            .flags = USAGE_INPUT_SEEN | USAGE_OUTPUT_SEEN},
+        LEDGER_RECOVERED, LEDGER_ESTIMATED, 10, 10, 300000},
+    {"the worker died before any answer", {.end = RECORDER_RUNNING}, LEDGER_RECOVERED, LEDGER_BOUND,
+        1000, 100, 12500000},
+};
+
+static void
+every_end_is_booked_with_its_state_and_certainty(void **state)
+{
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct recorder_open open = attempt();
+        struct recorder_progress p = cases[i].last;
+        struct ledger_entry entry;
+
+        recorder_slot_open(&r, 3, &open);
+        recorder_slot_close(&r, 3, &p);
+        assert_true(recorder_slot_read(&r, 3, &entry));
+        recorder_slot_free(&r, 3);
+        if (entry.state != cases[i].state || entry.certainty != cases[i].certainty ||
+            entry.cost_nano_usd != cases[i].cost || entry.usage.input != cases[i].input ||
+            entry.usage.output != cases[i].output)
+            fail_msg("%s: %s %s %lld+%lld tokens %lld", cases[i].name,
+                ledger_state_name(entry.state).p, ledger_certainty_name(entry.certainty).p,
+                (long long)entry.usage.input, (long long)entry.usage.output,
+                (long long)entry.cost_nano_usd);
+        assert_int_equal(entry.call_id[0], 7);
+        assert_string_equal(entry.model_asked, "anthropic/m");
+    }
+}
+
+static void
+reaping_finishes_the_open_slots_of_one_lane_only(void **state)
+{
+    struct recorder_open open = attempt();
+    struct ledger_entry entry;
+
+    recorder_slot_open(&r, 1, &open);
+    recorder_slot_open(&r, SLOTS + 1, &open);
+    assert_int_equal(recorder_lane_reap(&r, 0), 1);
+    assert_int_equal(recorder_slot_state(&r, 1), RECORDER_DONE);
+    assert_int_equal(recorder_slot_state(&r, SLOTS + 1), RECORDER_OPEN);
+    assert_true(recorder_slot_read(&r, 1, &entry));
+    assert_int_equal(entry.state, LEDGER_RECOVERED);
+    recorder_slot_free(&r, 1);
+    recorder_slot_free(&r, SLOTS + 1);
+}
+
+static void
+a_torn_write_leaves_the_one_before(void **state)
+{
+    struct recorder_open open = attempt();
+    struct recorder_progress p = {
+        .counts = {.input = 10, .output = 1}, .vendor_status = 200, .flags = USAGE_INPUT_SEEN};
+    struct ledger_entry entry;
+
+    recorder_slot_open(&r, 2, &open);
+    recorder_slot_progress(&r, 2, &p);
+    p.counts.output = 50;
+    recorder_slot_progress(&r, 2, &p);
+    /* As if the process had died inside the second copy. */
+    recorder_slot_at(&r, 2)->progress[p.seq & 1].counts.output = 49;
+    recorder_lane_reap(&r, 0);
+    assert_true(recorder_slot_read(&r, 2, &entry));
+    assert_int_equal(entry.usage.output, 1);
+    assert_int_equal(entry.usage.input, 10);
+    recorder_slot_free(&r, 2);
+}
+
+static void
+a_damaged_opening_is_not_booked(void **state)
+{
+    struct recorder_open open = attempt();
+    struct recorder_progress p = {.end = RECORDER_ENDED};
+    struct ledger_entry entry;
+
+    recorder_slot_open(&r, 4, &open);
+    recorder_slot_at(&r, 4)->open.bound_nano_usd++;
+    recorder_slot_close(&r, 4, &p);
+    assert_false(recorder_slot_read(&r, 4, &entry));
+    recorder_slot_free(&r, 4);
+}
+
+static void
+nothing_of_the_slot_before_is_left_in_the_next(void **state)
+{
+    struct recorder_open open = attempt();
+    struct recorder_progress p = {.counts = {.input = 99},
+        .vendor_status = 200,
+        .seq = 40,
+        .end = RECORDER_ENDED,
+        .flags = USAGE_INPUT_SEEN | USAGE_FINAL | USAGE_COMPLETE};
+    struct ledger_entry entry;
+
+    recorder_slot_open(&r, 5, &open);
+    recorder_slot_close(&r, 5, &p);
+    recorder_slot_free(&r, 5);
+    recorder_slot_open(&r, 5, &open);
+    recorder_lane_reap(&r, 0);
+    assert_true(recorder_slot_read(&r, 5, &entry));
+    assert_int_equal(entry.state, LEDGER_RECOVERED);
+    assert_int_equal(entry.certainty, LEDGER_BOUND);
+    recorder_slot_free(&r, 5);
+}
+
+static void
+another_version_or_size_is_not_attached(void **state)
+{
+    struct recorder other;
+    size_t bytes = recorder_bytes(LANES, SLOTS);
+
+    assert_false(recorder_attach(memory, bytes - 1, &other));
+    r.header->version++;
+    assert_false(recorder_attach(memory, bytes, &other));
+    r.header->version--;
+    assert_int_equal(recorder_bytes(0, 5), 0);
+    assert_int_equal(recorder_bytes(RECORDER_LANES_MAX + 1, 5), 0);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(every_end_is_booked_with_its_state_and_certainty),
+        TEST(reaping_finishes_the_open_slots_of_one_lane_only),
+        TEST(a_torn_write_leaves_the_one_before),
+        TEST(a_damaged_opening_is_not_booked),
+        TEST(nothing_of_the_slot_before_is_left_in_the_next),
+        TEST(another_version_or_size_is_not_attached),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
