@@ -1,0 +1,103 @@
+/* Our own answers, in the shape of the dialect called. */
+
+#include "gateway/ngx_http_purser.h"
+
+static ngx_int_t
+ngx_http_purser_add_header(ngx_http_request_t *r, const char *key, struct str value)
+{
+    ngx_table_elt_t *h = ngx_list_push(&r->headers_out.headers);
+
+    if (h == NULL)
+        return NGX_ERROR;
+    h->hash = 1;
+    h->key.data = (u_char *)key;
+    h->key.len = ngx_strlen(key);
+    h->value.data = (u_char *)value.p;
+    h->value.len = value.n;
+    return NGX_OK;
+}
+
+ngx_int_t
+ngx_http_purser_refuse(
+    ngx_http_request_t *r, enum dialect d, enum refusal refusal, struct str detail)
+{
+    ngx_http_purser_ctx_t *ctx = ngx_http_purser_get_ctx(r);
+    struct str id = STR_NONE;
+    ngx_buf_t *b;
+    ngx_chain_t out;
+    ngx_int_t rc;
+
+    if (ctx != NULL)
+        id = (struct str){(char *)ctx->call_id_text, sizeof(ctx->call_id_text)};
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK)
+        return rc;
+    b = ngx_create_temp_buf(r->pool, REFUSAL_BODY_MAX);
+    if (b == NULL)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    b->last = b->pos + refusal_body(refusal, d, detail, id, (char *)b->pos);
+    b->last_buf = 1;
+    b->last_in_chain = 1;
+    r->err_status = 0;
+    r->headers_out.status = (ngx_uint_t)refusal_status(refusal, d);
+    r->headers_out.status_line.len = 0;
+    r->headers_out.content_length_n = b->last - b->pos;
+    ngx_str_set(&r->headers_out.content_type, "application/json");
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    if (ngx_http_purser_add_header(r, "x-purser-code", refusal_name(refusal)) != NGX_OK ||
+        ngx_http_purser_add_header(r, "x-should-retry",
+            refusal_may_retry(refusal) ? STR("true") : STR("false")) != NGX_OK ||
+        (refusal_may_retry(refusal) &&
+            ngx_http_purser_add_header(r, "retry-after", STR("1")) != NGX_OK) ||
+        (id.n > 0 && ngx_http_purser_add_header(r, "request-id", id) != NGX_OK))
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    rc = ngx_http_send_header(r);
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only)
+        return rc;
+    out.buf = b;
+    out.next = NULL;
+    return ngx_http_output_filter(r, &out);
+}
+
+/* Paths that lead nowhere. Clients probe the base of the API with HEAD before they have a token. */
+ngx_int_t
+ngx_http_purser_unknown_handler(ngx_http_request_t *r)
+{
+    ngx_http_purser_loc_conf_t *lcf = ngx_http_get_module_loc_conf(r, ngx_http_purser_module);
+
+    if (r->method == NGX_HTTP_HEAD) {
+        r->headers_out.status = NGX_HTTP_OK;
+        r->headers_out.content_length_n = 0;
+        r->header_only = 1;
+        return ngx_http_send_header(r);
+    }
+    return ngx_http_purser_refuse(r, lcf->dialect, REFUSAL_NOT_FOUND, STR_NONE);
+}
+
+/* nginx's own errors on the way of a call, led here by error_page. */
+ngx_int_t
+ngx_http_purser_error_handler(ngx_http_request_t *r)
+{
+    ngx_http_purser_loc_conf_t *lcf = ngx_http_get_module_loc_conf(r, ngx_http_purser_module);
+    enum refusal refusal;
+
+    switch (r->err_status) {
+    case NGX_HTTP_REQUEST_ENTITY_TOO_LARGE:
+        refusal = r->headers_in.chunked ? REFUSAL_LENGTH_REQUIRED : REFUSAL_REQUEST_TOO_LARGE;
+        break;
+    case NGX_HTTP_LENGTH_REQUIRED:
+        refusal = REFUSAL_LENGTH_REQUIRED;
+        break;
+    case NGX_HTTP_BAD_GATEWAY:
+    case NGX_HTTP_SERVICE_UNAVAILABLE:
+        refusal = REFUSAL_BAD_GATEWAY;
+        break;
+    case NGX_HTTP_GATEWAY_TIME_OUT:
+        refusal = REFUSAL_GATEWAY_TIMEOUT;
+        break;
+    default:
+        refusal = r->err_status < 500 ? REFUSAL_BAD_REQUEST : REFUSAL_INTERNAL;
+        break;
+    }
+    return ngx_http_purser_refuse(r, lcf->dialect, refusal, STR_NONE);
+}
