@@ -1,0 +1,117 @@
+#include "ledger/recorder_file.h"
+
+#include "base/arena.h"
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+enum { LANES = 16 };
+
+/*
+ * A new recorder beside the final name, whole before it gets it. Its space is allocated: a write to
+ * a hole on a full disk would kill the worker that makes it.
+ */
+static enum err
+make(const struct recorder_file_options *o, const char *path, struct error *e)
+{
+    uint32_t per_lane = o->slots / LANES == 0 ? 1 : o->slots / LANES;
+    size_t bytes = recorder_bytes(LANES, per_lane);
+    AUTO_CLOSE int fd = -1;
+    AUTO_ARENA struct arena a;
+    const char *fresh;
+    void *memory;
+    int err;
+
+    arena_init(&a);
+    fresh = arena_printf(&a, "%s.new", path).p;
+    fd = open(fresh, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd == -1)
+        return fail_errno(e, ERR_STATE_UNUSABLE, "making the recorder %s", fresh);
+    err = posix_fallocate(fd, 0, (off_t)bytes);
+    if (err != 0) {
+        errno = err;
+        return fail_errno(
+            e, ERR_STATE_UNUSABLE, "allocating %zu MiB for the recorder %s", bytes >> 20, fresh);
+    }
+    memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED)
+        return fail_errno(e, ERR_STATE_UNUSABLE, "mapping the recorder %s", fresh);
+    recorder_format(memory, LANES, per_lane, o->node.b);
+    munmap(memory, bytes);
+    if (fsync(fd) == -1 || rename(fresh, path) == -1)
+        return fail_errno(e, ERR_STATE_UNUSABLE, "making the recorder %s", path);
+    return ERR_OK;
+}
+
+enum err
+recorder_file_open(
+    const struct recorder_file_options *o, struct recorder_file *ret, struct error *e)
+{
+    AUTO_CLOSE int fd = -1;
+    AUTO_ARENA struct arena a;
+    struct recorder_file f;
+    const char *path;
+    struct stat st;
+    void *memory;
+
+    arena_init(&a);
+    path = arena_cstr(&a, o->path);
+    if (access(path, F_OK) == -1) {
+        enum err err = make(o, path, e);
+
+        if (err != ERR_OK)
+            return err;
+    }
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd == -1 || fstat(fd, &st) == -1)
+        return fail_errno(e, ERR_STATE_UNUSABLE, "opening the recorder %s", path);
+    if (o->uid != 0 && st.st_uid != o->uid && fchown(fd, o->uid, (gid_t)-1) == -1)
+        return fail_errno(e, ERR_STATE_UNUSABLE, "giving the recorder %s to the gateway", path);
+    memory = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED)
+        return fail_errno(e, ERR_STATE_UNUSABLE, "mapping the recorder %s", path);
+    if (!recorder_attach(memory, (size_t)st.st_size, &f.recorder)) {
+        munmap(memory, (size_t)st.st_size);
+        return fail(e, ERR_STATE_UNUSABLE,
+            "%s is not a recorder of this version: let the purser that made it drain it, then move "
+            "it away",
+            path);
+    }
+    f.bytes = (size_t)st.st_size;
+    f.fd = TAKE_FD(fd);
+    *ret = f;
+    return ERR_OK;
+}
+
+void
+recorder_file_close(struct recorder_file *f)
+{
+    munmap(f->recorder.header, f->bytes);
+    close(f->fd);
+}
+
+static struct flock
+lane_lock(uint32_t lane, short type)
+{
+    return (struct flock){
+        .l_type = type, .l_whence = SEEK_SET, .l_start = RECORDER_LOCK_OFF + lane, .l_len = 1};
+}
+
+bool
+recorder_file_lock(const struct recorder_file *f, uint32_t lane)
+{
+    struct flock lock = lane_lock(lane, F_WRLCK);
+
+    return fcntl(f->fd, F_OFD_SETLK, &lock) == 0;
+}
+
+void
+recorder_file_unlock(const struct recorder_file *f, uint32_t lane)
+{
+    struct flock lock = lane_lock(lane, F_UNLCK);
+
+    fcntl(f->fd, F_OFD_SETLK, &lock);
+}

@@ -1,0 +1,308 @@
+/*
+ * The PostgreSQL driver: SERIALIZABLE, prepared statements, binary results. A lost connection
+ * counts as "run it again" until the commit was sent; from then on nobody knows, and it is a
+ * failure.
+ */
+#include "store/db.h"
+
+#include <libpq-fe.h>
+
+#include "base/cleanup.h"
+
+enum { PARAMETERS_MAX = 64, OID_BYTEA = 17, OID_INT8 = 20, OID_INT4 = 23, OID_TEXT = 25 };
+
+struct connection {
+    struct db db;
+    PGconn *pg;
+    unsigned statements; /* names them */
+    char message[200];
+};
+
+struct parameter {
+    struct str bytes; /* owned copy, or NULL for NULL */
+    int format;       /* 0: text, 1: binary */
+};
+
+struct db_stmt {
+    char name[16];
+    unsigned parameters_n;
+    struct parameter parameters[PARAMETERS_MAX];
+    PGresult *result; /* NULL: not run yet */
+    int row;
+};
+
+static PGconn *
+handle(struct db *db)
+{
+    return ((struct connection *)db)->pg;
+}
+
+static const char *
+pg_message(struct db *db)
+{
+    return ((struct connection *)db)->message;
+}
+
+static enum db_result
+lost_or_failed(struct db *db)
+{
+    return PQstatus(handle(db)) == CONNECTION_BAD ? DB_BUSY : DB_FAILED;
+}
+
+/*
+ * The one translation of SQLSTATE. Only the primary message is kept: the detail may quote values.
+ */
+static enum db_result
+result_from(struct db *db, const PGresult *result)
+{
+    static const struct {
+        const char *state;
+        enum db_result result;
+    } rows[] = {{"40001", DB_BUSY}, {"40P01", DB_BUSY}, {"55P03", DB_BUSY}, {"23505", DB_CONFLICT},
+        {"23503", DB_MISSING}};
+    struct connection *c = (struct connection *)db;
+    ExecStatusType status = PQresultStatus(result);
+    const char *state, *text;
+
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY)
+        return DB_OK;
+    state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    snprintf(c->message, sizeof(c->message), "%s", text != NULL ? text : "the connection was lost");
+    for (size_t i = 0; state != NULL && i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (strcmp(state, rows[i].state) == 0)
+            return rows[i].result;
+    }
+    return lost_or_failed(db);
+}
+
+static enum db_result
+pg_exec(struct db *db, const char *sql)
+{
+    PGresult *result = PQexec(handle(db), sql);
+    enum db_result out = result_from(db, result);
+
+    PQclear(result);
+    return out;
+}
+
+static void
+say_nothing(void *ctx, const char *message)
+{
+}
+
+static void
+pg_close(struct db *db)
+{
+    PQfinish(handle(db));
+    free(db);
+}
+
+static enum err
+pg_open(struct str target, bool durable, struct db **ret, struct error *e)
+{
+    AUTO_FREE char *url = strndup(target.p, target.n);
+    struct connection *c = calloc(1, sizeof(*c));
+
+    ENSURE(url != NULL && c != NULL);
+    c->pg = PQconnectdb(url);
+    if (PQstatus(c->pg) != CONNECTION_OK) {
+        /* libpq's text names host and user, never the password. */
+        fail(e, ERR_STORE_UNAVAILABLE, "PostgreSQL can not be reached: %.300s",
+            PQerrorMessage(c->pg));
+        pg_close(&c->db);
+        return e->code;
+    }
+    PQsetNoticeProcessor(c->pg, say_nothing, NULL);
+    if (pg_exec(&c->db, "SET client_encoding = 'UTF8'; SET lock_timeout = '5s';"
+                        "SET synchronous_commit = on") != DB_OK) {
+        fail(e, ERR_STORE_UNAVAILABLE, "PostgreSQL can not be set up: %s", c->message);
+        pg_close(&c->db);
+        return e->code;
+    }
+    *ret = &c->db;
+    return ERR_OK;
+}
+
+static enum db_result
+pg_begin(struct db *db, enum db_mode mode)
+{
+    return pg_exec(db, mode == DB_READ ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+                                       : "BEGIN ISOLATION LEVEL SERIALIZABLE");
+}
+
+static enum db_result
+pg_commit(struct db *db)
+{
+    PGresult *result = PQexec(handle(db), "COMMIT");
+    enum db_result out = result_from(db, result);
+
+    /* A commit of an aborted transaction "succeeds" as a rollback. */
+    if (out == DB_OK && strcmp(PQcmdStatus(result), "COMMIT") != 0)
+        out = DB_FAILED;
+    PQclear(result);
+    return out == DB_BUSY && PQstatus(handle(db)) == CONNECTION_BAD ? DB_FAILED : out;
+}
+
+static enum db_result
+pg_rollback(struct db *db)
+{
+    return PQtransactionStatus(handle(db)) == PQTRANS_IDLE ? DB_OK : pg_exec(db, "ROLLBACK");
+}
+
+static enum db_result
+pg_prepare(struct db *db, const char *sql, struct db_stmt **ret)
+{
+    struct connection *c = (struct connection *)db;
+    struct db_stmt *stmt = calloc(1, sizeof(*stmt));
+    PGresult *result;
+    enum db_result out;
+
+    ENSURE(stmt != NULL);
+    snprintf(stmt->name, sizeof(stmt->name), "s%u", ++c->statements);
+    result = PQprepare(c->pg, stmt->name, sql, 0, NULL);
+    out = result_from(db, result);
+    PQclear(result);
+    if (out != DB_OK) {
+        free(stmt);
+        return out;
+    }
+    *ret = stmt;
+    return DB_OK;
+}
+
+static void
+set_parameter(struct parameter *p, struct str bytes, int format)
+{
+    char *copy = malloc(bytes.n + 1);
+
+    ENSURE(copy != NULL);
+    if (bytes.n > 0)
+        memcpy(copy, bytes.p, bytes.n);
+    copy[bytes.n] = '\0';
+    *p = (struct parameter){{copy, bytes.n}, format};
+}
+
+static enum db_result
+pg_bind(struct db *db, struct db_stmt *stmt, unsigned parameter, const struct db_value *v)
+{
+    struct parameter *p = &stmt->parameters[parameter - 1];
+    char digits[24];
+
+    ENSURE(parameter >= 1 && parameter <= PARAMETERS_MAX && p->bytes.p == NULL);
+    if (v->type == DB_INT) {
+        snprintf(digits, sizeof(digits), "%lld", (long long)v->i);
+        set_parameter(p, str_from_cstr(digits), 0);
+    } else if (v->type != DB_NULL) {
+        set_parameter(p, v->s, 1);
+    }
+    if (parameter > stmt->parameters_n)
+        stmt->parameters_n = parameter;
+    return DB_OK;
+}
+
+static enum db_result
+pg_step(struct db *db, struct db_stmt *stmt)
+{
+    const char *values[PARAMETERS_MAX];
+    int lengths[PARAMETERS_MAX], formats[PARAMETERS_MAX];
+    enum db_result out;
+
+    if (stmt->result == NULL) {
+        for (unsigned i = 0; i < stmt->parameters_n; i++) {
+            values[i] = stmt->parameters[i].bytes.p;
+            lengths[i] = (int)stmt->parameters[i].bytes.n;
+            formats[i] = stmt->parameters[i].format;
+        }
+        stmt->result = PQexecPrepared(
+            handle(db), stmt->name, (int)stmt->parameters_n, values, lengths, formats, 1);
+        stmt->row = -1;
+        out = result_from(db, stmt->result);
+        if (out != DB_OK)
+            return out;
+    }
+    return ++stmt->row < PQntuples(stmt->result) ? DB_ROW : DB_DONE;
+}
+
+static int64_t
+big_endian(const char *p, size_t n)
+{
+    uint64_t v = n > 0 && (p[0] & 0x80) != 0 ? UINT64_MAX : 0;
+
+    for (size_t i = 0; i < n; i++)
+        v = v << 8 | (uint8_t)p[i];
+    return (int64_t)v;
+}
+
+static enum db_result
+pg_column(struct db *db, struct db_stmt *stmt, unsigned column, struct db_value *ret)
+{
+    int i = (int)column;
+    struct str bytes;
+
+    ENSURE(stmt->result != NULL && i < PQnfields(stmt->result));
+    if (PQgetisnull(stmt->result, stmt->row, i)) {
+        *ret = (struct db_value){.type = DB_NULL};
+        return DB_OK;
+    }
+    bytes = (struct str){
+        PQgetvalue(stmt->result, stmt->row, i), (size_t)PQgetlength(stmt->result, stmt->row, i)};
+    switch (PQftype(stmt->result, i)) {
+    case OID_INT4:
+    case OID_INT8:
+        *ret = (struct db_value){.type = DB_INT, .i = big_endian(bytes.p, bytes.n)};
+        return DB_OK;
+    case OID_TEXT:
+        *ret = (struct db_value){.type = DB_TEXT, .s = bytes};
+        return DB_OK;
+    case OID_BYTEA:
+        *ret = (struct db_value){.type = DB_BLOB, .s = bytes};
+        return DB_OK;
+    default:
+        return DB_FAILED;
+    }
+}
+
+static void
+pg_reset(struct db *db, struct db_stmt *stmt)
+{
+    for (unsigned i = 0; i < stmt->parameters_n; i++)
+        free((char *)(uintptr_t)stmt->parameters[i].bytes.p);
+    memset(stmt->parameters, 0, sizeof(stmt->parameters));
+    stmt->parameters_n = 0;
+    PQclear(stmt->result);
+    stmt->result = NULL;
+}
+
+/* The server forgets it with the connection. */
+static void
+pg_finish(struct db *db, struct db_stmt *stmt)
+{
+    pg_reset(db, stmt);
+    free(stmt);
+}
+
+const struct db_driver db_pg = {
+    .name = "PostgreSQL",
+    .blob_type = "BYTEA",
+    .text_type = "TEXT COLLATE \"C\"",
+    .int_type = "BIGINT",
+    .table_suffix = "",
+    .has_migrations_sql = "SELECT COUNT(*) FROM pg_tables WHERE schemaname = current_schema()"
+                          " AND tablename = 'schema_migrations'",
+    /* Chains are per node: two writers of one node would mostly make each other start again. */
+    .one_writer = true,
+    .open = pg_open,
+    .close = pg_close,
+    .exec = pg_exec,
+    .begin = pg_begin,
+    .commit = pg_commit,
+    .rollback = pg_rollback,
+    .prepare = pg_prepare,
+    .bind = pg_bind,
+    .step = pg_step,
+    .column = pg_column,
+    .reset = pg_reset,
+    .finish = pg_finish,
+    .message = pg_message,
+};

@@ -1,0 +1,268 @@
+/* The SQLite driver: WAL, foreign keys on, one writer at a time, parameters bound by name. */
+#include "store/db.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+
+#include "base/cleanup.h"
+
+enum { BUSY_TIMEOUT_MS = 5000, PATH_MAX_BYTES = 4096 };
+
+struct connection {
+    struct db db;
+    sqlite3 *sqlite;
+    bool query_only;
+};
+
+/* struct db_stmt is never complete here: a sqlite3_stmt goes by that name. */
+static sqlite3_stmt *
+native(struct db_stmt *stmt)
+{
+    return (sqlite3_stmt *)stmt;
+}
+
+static sqlite3 *
+handle(struct db *db)
+{
+    return ((struct connection *)db)->sqlite;
+}
+
+static enum db_result
+result_from(int code)
+{
+    switch (code) {
+    case SQLITE_OK:
+        return DB_OK;
+    case SQLITE_ROW:
+        return DB_ROW;
+    case SQLITE_DONE:
+        return DB_DONE;
+    case SQLITE_CONSTRAINT_UNIQUE:
+    case SQLITE_CONSTRAINT_PRIMARYKEY:
+    case SQLITE_CONSTRAINT_ROWID:
+        return DB_CONFLICT;
+    case SQLITE_CONSTRAINT_FOREIGNKEY:
+        return DB_MISSING;
+    default:
+        return (code & 0xff) == SQLITE_BUSY || (code & 0xff) == SQLITE_LOCKED ? DB_BUSY : DB_FAILED;
+    }
+}
+
+static const char *
+sqlite_message(struct db *db)
+{
+    return handle(db) == NULL ? "not open" : sqlite3_errmsg(handle(db));
+}
+
+static enum db_result
+sqlite_exec(struct db *db, const char *sql)
+{
+    return result_from(sqlite3_exec(handle(db), sql, NULL, NULL, NULL));
+}
+
+static void
+sqlite_close(struct db *db)
+{
+    ENSURE(sqlite3_close(handle(db)) == SQLITE_OK);
+    free(db);
+}
+
+/* SQLite would make the file under the umask; it gives its side files the mode of the file. */
+static enum err
+make_file(const char *path, struct error *e)
+{
+    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0)
+        return fail_errno(e, ERR_STORE_UNAVAILABLE, "opening the store %s", path);
+    return ERR_OK;
+}
+
+static enum err
+set_up(struct connection *c, const char *path, bool durable, struct error *e)
+{
+    if (sqlite3_open_v2(path, &c->sqlite, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) !=
+        SQLITE_OK)
+        return fail(
+            e, ERR_STORE_UNAVAILABLE, "opening the store %s: %s", path, sqlite_message(&c->db));
+    sqlite3_extended_result_codes(c->sqlite, 1);
+    sqlite3_busy_timeout(c->sqlite, BUSY_TIMEOUT_MS);
+    sqlite3_db_config(c->sqlite, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(c->sqlite, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
+    sqlite3_db_config(c->sqlite, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
+    if (sqlite_exec(&c->db, "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;"
+                            "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON") != DB_OK ||
+        sqlite_exec(
+            &c->db, durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL") != DB_OK)
+        return fail(
+            e, ERR_STORE_UNAVAILABLE, "opening the store %s: %s", path, sqlite_message(&c->db));
+    return ERR_OK;
+}
+
+static enum err
+sqlite_open(struct str target, bool durable, struct db **ret, struct error *e)
+{
+    char path[PATH_MAX_BYTES];
+    struct connection *c;
+
+    if (target.n == 0 || target.n >= sizeof(path) || memchr(target.p, '\0', target.n) != NULL)
+        return fail(e, ERR_STORE_UNAVAILABLE, "the store's path is empty or too long");
+    memcpy(path, target.p, target.n);
+    path[target.n] = '\0';
+    if (make_file(path, e) != ERR_OK)
+        return e->code;
+    c = calloc(1, sizeof(*c));
+    ENSURE(c != NULL);
+    if (set_up(c, path, durable, e) != ERR_OK) {
+        sqlite_close(&c->db);
+        return e->code;
+    }
+    *ret = &c->db;
+    return ERR_OK;
+}
+
+static enum db_result
+sqlite_begin(struct db *db, enum db_mode mode)
+{
+    struct connection *c = (struct connection *)db;
+    bool query_only = mode == DB_READ;
+
+    if (c->query_only != query_only) {
+        enum db_result result =
+            sqlite_exec(db, query_only ? "PRAGMA query_only = ON" : "PRAGMA query_only = OFF");
+
+        if (result != DB_OK)
+            return result;
+        c->query_only = query_only;
+    }
+    /* Writers lock at once: a read lock that wants to become a write lock can only fail. */
+    return sqlite_exec(db, query_only ? "BEGIN" : "BEGIN IMMEDIATE");
+}
+
+static enum db_result
+sqlite_commit(struct db *db)
+{
+    return sqlite_exec(db, "COMMIT");
+}
+
+/* After some errors (a full disk) SQLite has rolled back by itself. */
+static enum db_result
+sqlite_rollback(struct db *db)
+{
+    return sqlite3_get_autocommit(handle(db)) ? DB_OK : sqlite_exec(db, "ROLLBACK");
+}
+
+static enum db_result
+sqlite_prepare(struct db *db, const char *sql, struct db_stmt **ret)
+{
+    sqlite3_stmt *stmt;
+    int code = sqlite3_prepare_v3(handle(db), sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt, NULL);
+
+    if (code != SQLITE_OK)
+        return result_from(code);
+    *ret = (struct db_stmt *)stmt;
+    return DB_OK;
+}
+
+/* $1 is a name to SQLite: its index is the order of first appearance. */
+static enum db_result
+sqlite_bind(struct db *db, struct db_stmt *stmt, unsigned parameter, const struct db_value *v)
+{
+    static const char empty[1];
+    char name[16];
+    const char *bytes = v->s.n == 0 ? empty : v->s.p;
+    int index;
+
+    snprintf(name, sizeof(name), "$%u", parameter);
+    index = sqlite3_bind_parameter_index(native(stmt), name);
+    ENSURE(index > 0);
+    switch (v->type) {
+    case DB_NULL:
+        return result_from(sqlite3_bind_null(native(stmt), index));
+    case DB_INT:
+        return result_from(sqlite3_bind_int64(native(stmt), index, v->i));
+    case DB_TEXT:
+        return result_from(
+            sqlite3_bind_text64(native(stmt), index, bytes, v->s.n, SQLITE_TRANSIENT, SQLITE_UTF8));
+    case DB_BLOB:
+        return result_from(
+            sqlite3_bind_blob64(native(stmt), index, bytes, v->s.n, SQLITE_TRANSIENT));
+    }
+    return DB_FAILED;
+}
+
+static enum db_result
+sqlite_step(struct db *db, struct db_stmt *stmt)
+{
+    return result_from(sqlite3_step(native(stmt)));
+}
+
+static enum db_result
+sqlite_column(struct db *db, struct db_stmt *stmt, unsigned column, struct db_value *ret)
+{
+    int i = (int)column;
+    struct db_value v = {.type = DB_NULL};
+
+    switch (sqlite3_column_type(native(stmt), i)) {
+    case SQLITE_INTEGER:
+        v = (struct db_value){.type = DB_INT, .i = sqlite3_column_int64(native(stmt), i)};
+        break;
+    case SQLITE_TEXT:
+        v.type = DB_TEXT;
+        v.s.p = (const char *)sqlite3_column_text(native(stmt), i);
+        break;
+    case SQLITE_BLOB:
+        v.type = DB_BLOB;
+        v.s.p = sqlite3_column_blob(native(stmt), i);
+        break;
+    case SQLITE_NULL:
+        break;
+    default:
+        return DB_FAILED;
+    }
+    if (v.type == DB_TEXT || v.type == DB_BLOB) {
+        v.s.n = (size_t)sqlite3_column_bytes(native(stmt), i);
+        if (v.s.p == NULL && v.s.n > 0)
+            return DB_FAILED;
+    }
+    *ret = v;
+    return DB_OK;
+}
+
+static void
+sqlite_reset(struct db *db, struct db_stmt *stmt)
+{
+    sqlite3_reset(native(stmt));
+    sqlite3_clear_bindings(native(stmt));
+}
+
+static void
+sqlite_finish(struct db *db, struct db_stmt *stmt)
+{
+    sqlite3_finalize(native(stmt));
+}
+
+const struct db_driver db_sqlite = {
+    .name = "SQLite",
+    .blob_type = "BLOB",
+    .text_type = "TEXT",
+    .int_type = "INTEGER",
+    .table_suffix = "STRICT",
+    .has_migrations_sql =
+        "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'",
+    .one_writer = true,
+    .open = sqlite_open,
+    .close = sqlite_close,
+    .exec = sqlite_exec,
+    .begin = sqlite_begin,
+    .commit = sqlite_commit,
+    .rollback = sqlite_rollback,
+    .prepare = sqlite_prepare,
+    .bind = sqlite_bind,
+    .step = sqlite_step,
+    .column = sqlite_column,
+    .reset = sqlite_reset,
+    .finish = sqlite_finish,
+    .message = sqlite_message,
+};

@@ -1,0 +1,352 @@
+#include "store/ledger_row.h"
+
+#include "store/chain.h"
+#include "store/query.h"
+
+#define ENTRY_COLUMNS                                                                              \
+    "call_id, org_id, workspace_id, token_id, decision_id, platform_key_id, attempt, kind, state," \
+    " certainty, dialect, vendor_status, opened_ms, first_byte_ms, closed_ms, input_tokens,"       \
+    " output_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens,"             \
+    " reasoning_tokens, price_from_ms, price_above_tokens, price_input, price_output,"             \
+    " price_cache_read, price_cache_write_5m, price_cache_write_1h, bound_nano_usd,"               \
+    " cost_nano_usd, registry_fingerprint, provider, model_asked, model_vendor, model_answered"
+
+/* The numbers of an entry, in the order of the columns, for binding and decoding alike. */
+static const size_t numbers[] = {
+    offsetof(struct ledger_entry, opened_ms),
+    offsetof(struct ledger_entry, first_byte_ms),
+    offsetof(struct ledger_entry, closed_ms),
+    offsetof(struct ledger_entry, usage.input),
+    offsetof(struct ledger_entry, usage.output),
+    offsetof(struct ledger_entry, usage.cache_read),
+    offsetof(struct ledger_entry, usage.cache_write_5m),
+    offsetof(struct ledger_entry, usage.cache_write_1h),
+    offsetof(struct ledger_entry, usage.reasoning),
+    offsetof(struct ledger_entry, price.from_ms),
+    offsetof(struct ledger_entry, price.above_tokens),
+    offsetof(struct ledger_entry, price.input),
+    offsetof(struct ledger_entry, price.output),
+    offsetof(struct ledger_entry, price.cache_read),
+    offsetof(struct ledger_entry, price.cache_write_5m),
+    offsetof(struct ledger_entry, price.cache_write_1h),
+    offsetof(struct ledger_entry, bound_nano_usd),
+    offsetof(struct ledger_entry, cost_nano_usd),
+};
+enum { NUMBERS = sizeof(numbers) / sizeof(numbers[0]) };
+
+static struct id
+id_of(const uint8_t bytes[static 16])
+{
+    struct id id;
+
+    memcpy(id.b, bytes, sizeof(id.b));
+    return id;
+}
+
+static void
+bind_chars(struct query *q, const char *text, size_t room)
+{
+    query_text(q, (struct str){text, strnlen(text, room)});
+}
+
+static void
+bind_entry(struct query *q, const struct ledger_entry *en)
+{
+    query_id(q, id_of(en->call_id));
+    query_id(q, id_of(en->org_id));
+    query_id(q, id_of(en->workspace_id));
+    query_id(q, id_of(en->token_id));
+    query_id(q, id_of(en->decision_id));
+    query_id(q, id_of(en->key_id));
+    query_int(q, en->attempt);
+    query_text(q, ledger_kind_name(en->kind));
+    query_text(q, ledger_state_name(en->state));
+    query_text(q, ledger_certainty_name(en->certainty));
+    query_text(q, dialect_name(en->dialect));
+    query_int(q, en->vendor_status);
+    for (int i = 0; i < NUMBERS; i++)
+        query_int(q, *(const int64_t *)((const char *)en + numbers[i]));
+    query_blob(q, en->registry_fingerprint, sizeof(en->registry_fingerprint));
+    bind_chars(q, en->provider, sizeof(en->provider));
+    bind_chars(q, en->model_asked, sizeof(en->model_asked));
+    bind_chars(q, en->model_vendor, sizeof(en->model_vendor));
+    bind_chars(q, en->model_answered, sizeof(en->model_answered));
+}
+
+static void
+decode_id(struct query *q, uint8_t ret[static 16])
+{
+    struct id id = query_get_id(q);
+
+    memcpy(ret, id.b, sizeof(id.b));
+}
+
+static void
+decode_chars(struct query *q, char *ret, size_t room)
+{
+    AUTO_ARENA struct arena a = {0};
+    struct str s = query_get_text(q, &a);
+
+    if (s.n >= room)
+        query_garbled(q, "too long");
+    else if (s.n > 0)
+        memcpy(ret, s.p, s.n);
+}
+
+static struct ledger_entry
+decode_entry(struct query *q)
+{
+    struct ledger_entry en = {0};
+
+    decode_id(q, en.call_id);
+    decode_id(q, en.org_id);
+    decode_id(q, en.workspace_id);
+    decode_id(q, en.token_id);
+    decode_id(q, en.decision_id);
+    decode_id(q, en.key_id);
+    en.attempt = (uint32_t)query_get_int(q);
+    QUERY_GET_ENUM(q, ledger_kind_name, LEDGER_KIND_COUNT, &en.kind);
+    QUERY_GET_ENUM(q, ledger_state_name, LEDGER_STATE_COUNT, &en.state);
+    QUERY_GET_ENUM(q, ledger_certainty_name, LEDGER_CERTAINTY_COUNT, &en.certainty);
+    QUERY_GET_ENUM(q, dialect_name, DIALECT_COUNT, &en.dialect);
+    en.vendor_status = (int)query_get_int(q);
+    for (int i = 0; i < NUMBERS; i++)
+        *(int64_t *)((char *)&en + numbers[i]) = query_get_int(q);
+    query_get_bytes(q, en.registry_fingerprint, sizeof(en.registry_fingerprint));
+    decode_chars(q, en.provider, sizeof(en.provider));
+    decode_chars(q, en.model_asked, sizeof(en.model_asked));
+    decode_chars(q, en.model_vendor, sizeof(en.model_vendor));
+    decode_chars(q, en.model_answered, sizeof(en.model_answered));
+    return en;
+}
+
+/* What came from outside must be text in every engine, and a refusal of it would lose the row. */
+static void
+make_printable(char *text, size_t room)
+{
+    text[room - 1] = '\0';
+    for (char *c = text; *c != '\0'; c++) {
+        if (*c < 0x20 || *c > 0x7e)
+            *c = '?';
+    }
+}
+
+static struct ledger_entry
+printable(const struct ledger_entry *entry)
+{
+    struct ledger_entry en = *entry;
+
+    make_printable(en.provider, sizeof(en.provider));
+    make_printable(en.model_asked, sizeof(en.model_asked));
+    make_printable(en.model_vendor, sizeof(en.model_vendor));
+    make_printable(en.model_answered, sizeof(en.model_answered));
+    return en;
+}
+
+static enum err
+is_booked(struct store_tx *tx, const struct ledger_entry *en, bool *ret, struct error *e)
+{
+    struct query q =
+        query_start(tx, "SELECT 1 FROM ledger WHERE call_id = $1 AND attempt = $2 AND kind = $3");
+    bool found;
+
+    query_id(&q, id_of(en->call_id));
+    query_int(&q, en->attempt);
+    query_text(&q, ledger_kind_name(en->kind));
+    found = query_row(&q);
+    if (query_end(&q, e) != ERR_OK)
+        return e->code;
+    *ret = found;
+    return ERR_OK;
+}
+
+enum err
+ledger_row_append(
+    struct store_tx *tx, const struct ledger_entry *entry, bool *ret_new, struct error *e)
+{
+    struct ledger_entry en = printable(entry);
+    struct chain c = {"ledger", id_of(en.org_id), store_tx_node(tx)};
+    uint8_t bytes[LEDGER_CANONICAL_MAX];
+    struct str canonical = {(const char *)bytes, ledger_entry_canonical(&en, bytes)};
+    struct chain_link prev = {0}, link;
+    bool booked = false;
+    struct query q;
+
+    ENSURE(en.kind < LEDGER_KIND_COUNT && en.state < LEDGER_STATE_COUNT &&
+           en.certainty < LEDGER_CERTAINTY_COUNT && en.dialect < DIALECT_COUNT);
+    if (is_booked(tx, &en, &booked, e) != ERR_OK)
+        return e->code;
+    if (!booked) {
+        if (chain_head(tx, &c, &prev, e) != ERR_OK)
+            return e->code;
+        link = chain_next(&c, &prev, canonical);
+        /* The head first: its lock orders those who would append at once. */
+        if (chain_set_head(tx, &c, &link, e) != ERR_OK)
+            return e->code;
+        q = query_start(tx,
+            "INSERT INTO ledger (node_id, seq, prev_hash, hash, canonical, "
+            "booked_ms, " ENTRY_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
+                                        "$12, $13, $14, $15, $16, $17, $18,"
+            " $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, "
+            "$36,"
+            " $37, $38, $39, $40, $41)");
+        query_id(&q, c.node);
+        query_int(&q, link.seq);
+        query_blob(&q, prev.hash, sizeof(prev.hash));
+        query_blob(&q, link.hash, sizeof(link.hash));
+        query_blob(&q, canonical.p, canonical.n);
+        query_int(&q, clock_ms());
+        bind_entry(&q, &en);
+        if (query_run(&q, e) != ERR_OK)
+            return e->code;
+    }
+    if (ret_new != NULL)
+        *ret_new = !booked;
+    return ERR_OK;
+}
+
+static struct ledger_row
+decode_row(struct query *q)
+{
+    struct ledger_row r = {.node = query_get_id(q)};
+
+    r.seq = query_get_int(q);
+    r.booked_ms = query_get_int(q);
+    query_get_bytes(q, r.hash, sizeof(r.hash));
+    r.entry = decode_entry(q);
+    return r;
+}
+
+#define SELECT_ROWS                                                                                \
+    "SELECT node_id, seq, booked_ms, hash, " ENTRY_COLUMNS " FROM ledger WHERE org_id = $1"
+
+enum err
+ledger_row_list(struct store_tx *tx, struct id org, struct id workspace, size_t max,
+    struct arena *a, struct ledger_row **ret, size_t *ret_n, struct error *e)
+{
+#define NEWEST " ORDER BY opened_ms DESC, call_id DESC, attempt DESC, kind LIMIT $2"
+    bool whole_org = id_is_zero(workspace);
+    struct query q = query_start(
+        tx, whole_org ? SELECT_ROWS NEWEST : SELECT_ROWS " AND workspace_id = $3" NEWEST);
+    struct ledger_row *rows = NULL;
+    size_t n = 0;
+
+    query_id(&q, org);
+    query_int(&q, (int64_t)max);
+    if (!whole_org)
+        query_id(&q, workspace);
+    while (query_row(&q)) {
+        rows = query_array(a, rows, n, sizeof(*rows));
+        rows[n++] = decode_row(&q);
+    }
+    if (query_end(&q, e) != ERR_OK)
+        return e->code;
+    *ret = rows;
+    *ret_n = n;
+    return ERR_OK;
+}
+
+enum err
+ledger_row_at(struct store_tx *tx, struct id org, struct id node, int64_t seq,
+    struct ledger_row *ret, struct error *e)
+{
+    struct query q = query_start(tx, SELECT_ROWS " AND node_id = $2 AND seq = $3");
+    struct ledger_row r = {0};
+    bool found;
+
+    query_id(&q, org);
+    query_id(&q, node);
+    query_int(&q, seq);
+    found = query_row(&q);
+    if (found)
+        r = decode_row(&q);
+    if (query_end_found(&q, found, "ledger entry", e) != ERR_OK)
+        return e->code;
+    *ret = r;
+    return ERR_OK;
+}
+
+#define SUM(column) "CAST(COALESCE(SUM(" column "), 0) AS BIGINT), "
+#define COUNT_IF(condition)                                                                        \
+    "CAST(COALESCE(SUM(CASE WHEN " condition " THEN 1 ELSE 0 END), 0) AS BIGINT), "
+
+enum err
+ledger_row_totals(struct store_tx *tx, struct id org, struct id workspace, int64_t from_ms,
+    int64_t to_ms, struct ledger_totals *ret, struct error *e)
+{
+#define TOTALS                                                                                     \
+    "SELECT " COUNT_IF("kind = 'call' AND state <> 'failed'")                                      \
+        COUNT_IF("kind = 'call' AND state = 'failed'")                                             \
+            COUNT_IF("kind = 'call' AND state <> 'failed' AND certainty <> 'exact'")               \
+                SUM("input_tokens") SUM("output_tokens") SUM("cache_read_tokens")                  \
+                    SUM("cache_write_5m_tokens") SUM("cache_write_1h_tokens")                      \
+                        SUM("reasoning_tokens") "CAST(COALESCE(SUM(cost_nano_usd), 0) AS BIGINT)"  \
+                                                " FROM ledger WHERE org_id = $1 AND opened_ms >= " \
+                                                "$2 AND opened_ms < $3"
+    bool whole_org = id_is_zero(workspace);
+    struct query q = query_start(tx, whole_org ? TOTALS : TOTALS " AND workspace_id = $4");
+    struct ledger_totals t = {0};
+
+    query_id(&q, org);
+    query_int(&q, from_ms);
+    query_int(&q, to_ms == 0 ? INT64_MAX : to_ms);
+    if (!whole_org)
+        query_id(&q, workspace);
+    if (query_row(&q)) {
+        t.calls = query_get_int(&q);
+        t.failed = query_get_int(&q);
+        t.inexact = query_get_int(&q);
+        t.usage.input = query_get_int(&q);
+        t.usage.output = query_get_int(&q);
+        t.usage.cache_read = query_get_int(&q);
+        t.usage.cache_write_5m = query_get_int(&q);
+        t.usage.cache_write_1h = query_get_int(&q);
+        t.usage.reasoning = query_get_int(&q);
+        t.cost_nano_usd = query_get_int(&q);
+    }
+    if (query_end(&q, e) != ERR_OK)
+        return e->code;
+    *ret = t;
+    return ERR_OK;
+}
+
+enum err
+ledger_chain_verify(struct store_tx *tx, struct id org, struct id node, struct arena *a,
+    bool *ret_valid, struct str *ret_why, struct error *e)
+{
+    struct chain c = {"ledger", org, node};
+    struct chain_walk walk = {.chain = &c};
+    struct chain_link head = {0};
+    struct query q =
+        query_start(tx, "SELECT seq, prev_hash, hash, canonical, " ENTRY_COLUMNS
+                        " FROM ledger WHERE org_id = $1 AND node_id = $2 ORDER BY seq");
+
+    query_id(&q, org);
+    query_id(&q, node);
+    while (query_row(&q)) {
+        AUTO_ARENA struct arena row = {0};
+        uint8_t prev[CHAIN_HASH_BYTES] = {0}, hash[CHAIN_HASH_BYTES] = {0},
+                bytes[LEDGER_CANONICAL_MAX];
+        int64_t seq = query_get_int(&q);
+        struct ledger_entry en;
+        struct str stored;
+
+        query_get_bytes(&q, prev, sizeof(prev));
+        query_get_bytes(&q, hash, sizeof(hash));
+        stored = query_get_blob(&q, &row);
+        en = decode_entry(&q);
+        if (q.garbled)
+            chain_walk_garbled(&walk);
+        else
+            chain_walk_step(&walk, seq, prev, hash, stored,
+                (struct str){(const char *)bytes, ledger_entry_canonical(&en, bytes)});
+    }
+    if ((query_end(&q, e) != ERR_OK && !q.garbled) || chain_head(tx, &c, &head, e) != ERR_OK)
+        return e->code;
+    chain_walk_end(&walk, &head);
+    *ret_valid = walk.why == NULL;
+    *ret_why = walk.why == NULL
+                   ? STR("")
+                   : arena_printf(a, "ledger entry %lld %s", (long long)walk.at, walk.why);
+    return ERR_OK;
+}

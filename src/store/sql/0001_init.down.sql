@@ -1,0 +1,12 @@
+DROP TABLE idempotency_keys;
+DROP TABLE events;
+DROP TABLE decisions;
+DROP TABLE ledger;
+DROP TABLE heads;
+DROP TABLE platform_keys;
+DROP TABLE tokens;
+DROP TABLE workspace_secrets;
+DROP TABLE global_secrets;
+DROP TABLE workspaces;
+DROP TABLE orgs;
+DROP TABLE nodes;

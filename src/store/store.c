@@ -1,0 +1,294 @@
+#include "store/migration.h"
+#include "store/query.h"
+
+#include <pthread.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+
+enum { POOL_SIZE = 8, TRIES = 8, FIRST_PAUSE_MS = 5 };
+
+struct store {
+    const struct db_driver *driver;
+    char *url; /* owned; target points into it */
+    struct str target;
+    struct id node;
+    struct db_fault fault;
+
+    pthread_mutex_t lock; /* guards the pool */
+    pthread_cond_t freed;
+    struct db *idle[POOL_SIZE];
+    size_t idle_n;
+    size_t open_n; /* idle and in use */
+
+    pthread_mutex_t writer;       /* engines with one writer: held for each write transaction */
+    pthread_mutex_t durable_lock; /* held while the durable connection is in use */
+    struct db *durable;           /* NULL until first used */
+};
+
+/* A transaction inside another one would wait for its own thread. */
+static _Thread_local bool in_transaction;
+
+static enum err
+pool_take(struct store *s, struct db **ret, struct error *e)
+{
+    struct db *db = NULL;
+
+    pthread_mutex_lock(&s->lock);
+    while (s->idle_n == 0 && s->open_n == POOL_SIZE)
+        pthread_cond_wait(&s->freed, &s->lock);
+    if (s->idle_n > 0)
+        db = s->idle[--s->idle_n];
+    else
+        s->open_n++;
+    pthread_mutex_unlock(&s->lock);
+
+    if (db == NULL && db_open(s->driver, s->target, false, &s->fault, &db, e) != ERR_OK) {
+        pthread_mutex_lock(&s->lock);
+        s->open_n--;
+        pthread_cond_signal(&s->freed);
+        pthread_mutex_unlock(&s->lock);
+        return e->code;
+    }
+    *ret = db;
+    return ERR_OK;
+}
+
+/* A connection that may be inside a half-done transaction is not used again. */
+static void
+pool_give(struct store *s, struct db *db, bool usable)
+{
+    if (!usable)
+        db_close(db);
+    pthread_mutex_lock(&s->lock);
+    if (usable)
+        s->idle[s->idle_n++] = db;
+    else
+        s->open_n--;
+    pthread_cond_signal(&s->freed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* Begins, runs, commits or rolls back. *ret_usable false: the connection must be closed. */
+static enum err
+run_on(struct store *s, struct db *db, enum db_mode mode, store_tx_fn *fn, void *ctx,
+    bool *ret_busy, bool *ret_usable, struct error *e)
+{
+    struct store_tx tx = {.store = s, .db = db};
+    enum db_result result = db_begin(db, mode);
+    enum err err = result == DB_OK ? fn(&tx, ctx, e) : db_fail(db, result, e);
+
+    if (err == ERR_OK && tx.failed)
+        err = fail(e, ERR_INTERNAL, "a failed statement was overlooked: nothing was written");
+    if (err == ERR_OK) {
+        result = db_commit(db);
+        if (result != DB_OK)
+            err = db_fail(db, result, e);
+    }
+    *ret_busy = tx.busy || result == DB_BUSY;
+    *ret_usable = err == ERR_OK || db_rollback(db) == DB_OK;
+    return err;
+}
+
+static enum err
+run_once(struct store *s, enum db_mode mode, bool durable, store_tx_fn *fn, void *ctx,
+    bool *ret_busy, struct error *e)
+{
+    struct db *db = NULL;
+    bool usable = true;
+    enum err err;
+
+    *ret_busy = false;
+    if (durable) {
+        pthread_mutex_lock(&s->durable_lock);
+        err = s->durable != NULL ? ERR_OK
+                                 : db_open(s->driver, s->target, true, &s->fault, &s->durable, e);
+        if (err == ERR_OK)
+            err = run_on(s, s->durable, mode, fn, ctx, ret_busy, &usable, e);
+        if (!usable)
+            db_close(TAKE(s->durable));
+        pthread_mutex_unlock(&s->durable_lock);
+        return err;
+    }
+    if (pool_take(s, &db, e) != ERR_OK)
+        return e->code;
+    err = run_on(s, db, mode, fn, ctx, ret_busy, &usable, e);
+    pool_give(s, db, usable);
+    return err;
+}
+
+static void
+pause_before(int attempt)
+{
+    long ms = (long)FIRST_PAUSE_MS << attempt;
+
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
+}
+
+static enum err
+run(struct store *s, enum db_mode mode, bool durable, store_tx_fn *fn, void *ctx, struct error *e)
+{
+    bool queue = mode == DB_WRITE && s->driver->one_writer;
+    bool busy = true;
+    enum err err = ERR_OK;
+
+    ENSURE(!in_transaction);
+    in_transaction = true;
+    for (int attempt = 0; attempt < TRIES && busy; attempt++) {
+        if (attempt > 0)
+            pause_before(attempt);
+        if (queue)
+            pthread_mutex_lock(&s->writer);
+        err = run_once(s, mode, durable, fn, ctx, &busy, e);
+        if (queue)
+            pthread_mutex_unlock(&s->writer);
+        busy = busy && err != ERR_OK;
+    }
+    in_transaction = false;
+    return err;
+}
+
+enum err
+store_tx(struct store *s, store_tx_fn *fn, void *ctx, struct error *e)
+{
+    return run(s, DB_WRITE, false, fn, ctx, e);
+}
+
+enum err
+store_tx_durable(struct store *s, store_tx_fn *fn, void *ctx, struct error *e)
+{
+    return run(s, DB_WRITE, true, fn, ctx, e);
+}
+
+enum err
+store_read(struct store *s, store_tx_fn *fn, void *ctx, struct error *e)
+{
+    return run(s, DB_READ, false, fn, ctx, e);
+}
+
+/* The oldest node row, made when there is none. */
+static enum err
+node_find_or_make(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct id *ret = ctx;
+    struct query q = query_start(tx, "SELECT id FROM nodes ORDER BY created_ms, id LIMIT 1");
+    bool found = query_row(&q);
+    struct id node = found ? query_get_id(&q) : id_new();
+
+    if (query_end(&q, e) != ERR_OK)
+        return e->code;
+    if (!found) {
+        q = query_start(tx, "INSERT INTO nodes (id, created_ms) VALUES ($1, $2)");
+        query_id(&q, node);
+        query_int(&q, clock_ms());
+        if (query_run(&q, e) != ERR_OK)
+            return e->code;
+    }
+    *ret = node;
+    return ERR_OK;
+}
+
+enum err
+store_open(struct str url, struct store **ret, struct error *e)
+{
+    struct store *s;
+
+    if (store_migrate(url, migrations_n, e) != ERR_OK)
+        return e->code;
+    s = calloc(1, sizeof(*s));
+    ENSURE(s != NULL);
+    s->url = strndup(url.p, url.n);
+    ENSURE(s->url != NULL);
+    s->driver = db_driver_for(str_from_cstr(s->url), &s->target);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->writer, NULL);
+    pthread_mutex_init(&s->durable_lock, NULL);
+    pthread_cond_init(&s->freed, NULL);
+    if (store_tx_durable(s, node_find_or_make, &s->node, e) != ERR_OK) {
+        store_close(s);
+        return e->code;
+    }
+    *ret = s;
+    return ERR_OK;
+}
+
+void
+store_close(struct store *s)
+{
+    if (s == NULL)
+        return;
+    ENSURE(s->idle_n == s->open_n);
+    while (s->idle_n > 0)
+        db_close(s->idle[--s->idle_n]);
+    db_close(s->durable);
+    pthread_cond_destroy(&s->freed);
+    pthread_mutex_destroy(&s->durable_lock);
+    pthread_mutex_destroy(&s->writer);
+    pthread_mutex_destroy(&s->lock);
+    free(s->url);
+    free(s);
+}
+
+struct id
+store_node(const struct store *s)
+{
+    return s->node;
+}
+
+struct id
+store_tx_node(const struct store_tx *tx)
+{
+    return tx->store->node;
+}
+
+int
+store_version_known(void)
+{
+    return migrations_n;
+}
+
+enum err
+store_version(struct str url, int *ret, struct error *e)
+{
+    struct str target;
+    const struct db_driver *driver = db_driver_for(url, &target);
+    struct db *db;
+    enum err err;
+
+    if (db_open(driver, target, true, NULL, &db, e) != ERR_OK)
+        return e->code;
+    err = migration_version(db, ret, e);
+    db_close(db);
+    return err;
+}
+
+enum err
+store_migrate(struct str url, int version, struct error *e)
+{
+    struct str target;
+    const struct db_driver *driver = db_driver_for(url, &target);
+    struct db *db;
+    enum err err;
+
+    if (version < 0 || version > migrations_n)
+        return fail(e, ERR_INVALID_REQUEST, "there is no migration %d, the last one is %d", version,
+            migrations_n);
+    if (db_open(driver, target, true, NULL, &db, e) != ERR_OK)
+        return e->code;
+    err = migration_run(db, version, e);
+    db_close(db);
+    return err;
+}
+
+void
+store_fault_set(struct store *s, long n)
+{
+    atomic_store(&s->fault.calls, 0);
+    atomic_store(&s->fault.countdown, n);
+}
+
+long
+store_fault_calls(const struct store *s)
+{
+    return atomic_load(&s->fault.calls);
+}

@@ -1,0 +1,217 @@
+#include "unit.h"
+
+#include "ledger/drain.h"
+#include "store/ledger_row.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[] = "/tmp/purser-drain-XXXXXX";
+static char recorder_path[64], store_path[64];
+static struct store *store;
+static struct drain *drain;
+static struct id org;
+
+/* The worker's side: its own file description, its own mapping, its lane's lock. */
+static struct recorder worker;
+static size_t worker_bytes;
+static int worker_fd;
+
+static void
+worker_start(void)
+{
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = RECORDER_LOCK_OFF, .l_len = 1};
+    struct stat st;
+    void *memory;
+
+    worker_fd = open(recorder_path, O_RDWR);
+    assert_true(worker_fd >= 0 && fstat(worker_fd, &st) == 0);
+    worker_bytes = (size_t)st.st_size;
+    memory = mmap(NULL, worker_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, worker_fd, 0);
+    assert_true(memory != MAP_FAILED && recorder_attach(memory, worker_bytes, &worker));
+    /* purserd may hold the lock for the moment it takes to look: wait for it. */
+    assert_int_equal(fcntl(worker_fd, F_OFD_SETLKW, &lock), 0);
+}
+
+/* Death, whatever the way: the lock goes with the file description. */
+static void
+worker_die(void)
+{
+    munmap(worker.header, worker_bytes);
+    close(worker_fd);
+}
+
+static struct recorder_open
+attempt(void)
+{
+    struct recorder_open open = {.attempt = 1,
+        .opened_ms = 1000,
+        .bound_nano_usd = 12500000,
+        .prompt_bound = 1000,
+        .output_bound = 100,
+        .tiers_n = 1,
+        .tiers = {{.input = 5000000, .output = 25000000}},
+        .provider = "anthropic-api",
+        .model_asked = "anthropic/m",
+        .model_vendor = "m"};
+    struct id call = id_new();
+
+    memcpy(open.call_id, call.b, sizeof(open.call_id));
+    memcpy(open.org_id, org.b, sizeof(open.org_id));
+    memset(open.workspace_id, 4, sizeof(open.workspace_id));
+    return open;
+}
+
+struct rows {
+    size_t n;
+    enum ledger_state state;
+    int64_t cost;
+};
+
+static enum err
+read_rows(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct rows *rows = ctx;
+    AUTO_ARENA struct arena a;
+    struct ledger_row *list;
+    enum err err;
+
+    arena_init(&a);
+    err = ledger_row_list(tx, org, (struct id){0}, 100, &a, &list, &rows->n, e);
+    if (err == ERR_OK && rows->n > 0) {
+        rows->state = list[0].entry.state;
+        rows->cost = list[0].entry.cost_nano_usd;
+    }
+    return err;
+}
+
+static struct rows
+rows(void)
+{
+    struct rows r = {0};
+    struct error e;
+
+    assert_int_equal(store_read(store, read_rows, &r, &e), ERR_OK);
+    return r;
+}
+
+static int
+set_up(void **state)
+{
+    struct drain_options o = {.recorder = {.slots = 256}};
+    struct error e;
+
+    org = id_new();
+    snprintf(recorder_path, sizeof(recorder_path), "%s/recorder", dir);
+    snprintf(store_path, sizeof(store_path), "%s/%02x%02x.db", dir, org.b[14], org.b[15]);
+    unlink(recorder_path);
+    if (store_open(str_from_cstr(store_path), &store, &e) != ERR_OK)
+        return -1;
+    o.recorder.path = str_from_cstr(recorder_path);
+    o.store = store;
+    if (drain_start(&o, &drain, &e) != ERR_OK)
+        return -1;
+    worker_start();
+    return 0;
+}
+
+static int
+tear_down(void **state)
+{
+    drain_stop(drain);
+    store_close(store);
+    return 0;
+}
+
+/* Freed is the last thing that happens to a slot: its row is durable by then. */
+static void
+wait_until_freed(uint32_t slot)
+{
+    while (recorder_slot_state(&worker, slot) != RECORDER_FREE)
+        continue;
+}
+
+static void
+a_finished_call_is_booked_once_and_its_slot_freed(void **state)
+{
+    struct recorder_open open = attempt();
+    struct recorder_progress p = {.counts = {.input = 10, .output = 20},
+        .vendor_status = 200,
+        .end = RECORDER_ENDED,
+        .flags = USAGE_INPUT_SEEN | USAGE_OUTPUT_SEEN | USAGE_FINAL | USAGE_COMPLETE};
+
+    recorder_slot_open(&worker, 3, &open);
+    recorder_slot_close(&worker, 3, &p);
+    wait_until_freed(3);
+    assert_int_equal(rows().n, 1);
+    assert_int_equal(rows().state, LEDGER_SETTLED);
+    assert_int_equal(rows().cost, 550000);
+    /* The same slot again, as if purserd had died between commit and free. */
+    recorder_slot_open(&worker, 3, &open);
+    recorder_slot_close(&worker, 3, &p);
+    wait_until_freed(3);
+    assert_int_equal(rows().n, 1);
+    worker_die();
+}
+
+static void
+an_open_call_of_a_living_worker_is_left_alone_and_of_a_dead_one_recovered(void **state)
+{
+    struct recorder_open open = attempt(), other = attempt();
+    struct recorder_progress p = {.vendor_status = 529, .end = RECORDER_ENDED};
+
+    recorder_slot_open(&worker, 5, &open);
+    /* A second call that is booked shows that a pass has looked at the first. */
+    recorder_slot_open(&worker, 6, &other);
+    recorder_slot_close(&worker, 6, &p);
+    wait_until_freed(6);
+    assert_int_equal(recorder_slot_state(&worker, 5), RECORDER_OPEN);
+    assert_int_equal(rows().n, 1);
+    worker_die();
+    while (drain_status(drain).recovered == 0)
+        continue;
+    assert_int_equal(rows().n, 2);
+}
+
+static void
+while_the_store_fails_calls_wait_and_are_booked_later(void **state)
+{
+    struct recorder_open open = attempt();
+    struct recorder_progress p = {.vendor_status = 529, .end = RECORDER_ENDED};
+
+    recorder_slot_open(&worker, 9, &open);
+    store_fault_set(store, 1);
+    recorder_slot_close(&worker, 9, &p);
+    while (!drain_status(drain).store_failing)
+        continue;
+    assert_int_equal(recorder_slot_state(&worker, 9), RECORDER_DONE);
+    store_fault_set(store, 0);
+    wait_until_freed(9);
+    assert_int_equal(rows().n, 1);
+    worker_die();
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            a_finished_call_is_booked_once_and_its_slot_freed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            an_open_call_of_a_living_worker_is_left_alone_and_of_a_dead_one_recovered, set_up,
+            tear_down),
+        cmocka_unit_test_setup_teardown(
+            while_the_store_fails_calls_wait_and_are_booked_later, set_up, tear_down),
+    };
+    char command[80];
+    int failed;
+
+    if (mkdtemp(dir) == NULL)
+        return 1;
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    snprintf(command, sizeof(command), "rm -rf %s", dir);
+    return system(command) == 0 ? failed : 1;
+}
