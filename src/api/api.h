@@ -1,0 +1,80 @@
+/*
+ * The control plane's API: handlers that parse, ask core, ask the store and answer. The daemon owns
+ * everything named here and keeps it alive until api_free().
+ *
+ * Order in the daemon:
+ *   api_new()                              the object; nothing listens yet
+ *   launcher_open(.., api_agent_exited, api, &launcher)
+ *   auth_bootstrap_admin()                 STATE/admin-token on the first start (api/auth.h)
+ *   api_start(api, launcher)               recovers running agents, then listens
+ *   ...
+ *   api_stop()                             stops listening, waits for running requests
+ *   launcher_close(); api_free()
+ */
+#ifndef API_API_H
+#define API_API_H
+
+#include "core/registry.h"
+#include "edge/edge.h"
+#include "launch/launch.h"
+#include "store/store.h"
+
+struct vault;
+struct api;
+
+/*
+ * A registry with what matches its patterns. release (may be NULL) is called with owned when the
+ * last request that uses it is done, so a registry can be swapped while requests run.
+ */
+struct api_registry {
+    const struct registry *registry;
+    registry_match_fn *match;
+    void *match_ctx;
+    void *owned;
+    void (*release)(void *owned);
+};
+
+/* What /health says about the parts that only the daemon sees. Negative: not known. */
+struct api_health {
+    bool gateway_present;
+    int64_t policy_age_ms;
+    int64_t recorder_used; /* slots */
+    int64_t recorder_slots;
+    struct str not_ok; /* why it is not healthy; empty: it is. Static text. */
+};
+typedef void api_health_fn(void *ctx, struct api_health *ret);
+
+struct api_options {
+    struct store *store;
+    struct vault *vault;
+    struct edge *edge;
+    struct api_registry registry;
+    struct str socket_path;
+    uint32_t socket_mode; /* 0: 0600 */
+    uint32_t socket_gid;
+    struct str state_dir;
+    struct str homes_dir;    /* homes_dir/<workspace>: the agents' HOME */
+    const struct str *hosts; /* names in the Host header that we answer to, besides loopback's */
+    size_t hosts_n;
+    api_health_fn *health; /* may be NULL */
+    void *health_ctx;
+    /* Settings */
+    bool unregistered_model_warn; /* unregistered_model: warn */
+    bool refuse_shadowed;         /* shadowed_credential: refuse */
+    uint32_t uid_first;           /* 0: 200000. First uid for agents when we are root */
+    int64_t stop_grace_ms;        /* 0: 5000 */
+};
+
+/* Copies what options point to, except the objects themselves. */
+enum err api_new(const struct api_options *o, struct api **ret, struct error *e) MUST_CHECK;
+/* launch_exit_fn; ctx is the struct api. Usable before api_start(). */
+void api_agent_exited(void *ctx, struct id workspace, const struct launch_status *status);
+/* Brings rows, usage tokens and running agents in line, then serves the socket. */
+enum err api_start(struct api *a, struct launcher *launcher, struct error *e) MUST_CHECK;
+/* From now on decisions use this registry; running requests finish with the one they began with. */
+void api_registry_swap(struct api *a, const struct api_registry *r);
+/* NULL is fine, for both. */
+void api_stop(struct api *a);
+void api_free(struct api *a);
+
+#endif

@@ -1,0 +1,379 @@
+#include "api/secret.h"
+
+#include "api/plan.h"
+#include "api/restart.h"
+#include "store/event_row.h"
+#include "store/org_row.h"
+#include "store/platform_key.h"
+
+enum { VALUE_MAX_BYTES = 64 * 1024 };
+
+enum err
+secret_check(
+    struct arena *a, struct str name, struct str value, struct secret_write *ret, struct error *e)
+{
+    struct str stored = arena_name(a, name);
+
+    if (!env_name_is_valid(stored)) {
+        return fail(e, ERR_INVALID_REQUEST,
+            "a secret's key is a name of a variable: A-Z, 0-9 and _, at most 128, no digit first");
+    }
+    if (env_name_is_reserved(stored))
+        return fail(e, ERR_RESERVED_NAME, "%.*s is a reserved name", STR_ARG(stored));
+    if (value.n == 0)
+        return fail(e, ERR_INVALID_REQUEST, "the value of %.*s is empty", STR_ARG(stored));
+    if (value.n > VALUE_MAX_BYTES) {
+        return fail(e, ERR_INVALID_REQUEST, "the value of %.*s has more than %d bytes",
+            STR_ARG(stored), VALUE_MAX_BYTES);
+    }
+    *ret = (struct secret_write){stored, value};
+    return ERR_OK;
+}
+
+enum err
+secret_put_tx(struct store_tx *tx, struct api *a, struct arena *arena, struct id org,
+    struct id workspace, const struct secret_write *s, struct error *e)
+{
+    uint8_t fingerprint[VAULT_FINGERPRINT_BYTES];
+    struct str print = {(const char *)fingerprint, sizeof(fingerprint)};
+    struct vault_place place = {id_is_zero(workspace) ? VAULT_SCOPE_ORG : VAULT_SCOPE_WORKSPACE,
+        org, workspace, s->name, 0};
+    struct vault_sealed sealed;
+    struct secret_row row = {.org = org,
+        .workspace = workspace,
+        .name = s->name,
+        .fingerprint = print,
+        .created_ms = clock_ms()};
+    bool is_platform_key = false;
+    enum err code;
+
+    vault_fingerprint(a->o.vault, s->value, fingerprint);
+    code = platform_key_has_fingerprint(tx, print, &is_platform_key, e);
+    if (code != ERR_OK)
+        return code;
+    if (is_platform_key) {
+        return fail(e, ERR_PLATFORM_KEY_IN_TENANT_STORE,
+            "the value of %.*s is one of the platform's own keys; it may not be stored here",
+            STR_ARG(s->name));
+    }
+    code = secret_row_next_version(tx, org, workspace, s->name, &place.version, e);
+    if (code == ERR_OK)
+        code = vault_seal(a->o.vault, &place, s->value, arena, &sealed, e);
+    if (code != ERR_OK)
+        return code;
+    row.version = place.version;
+    row.sealed = sealed.bytes;
+    row.key_id = sealed.key_id;
+    row.updated_ms = row.created_ms;
+    return secret_row_put(tx, &row, e);
+}
+
+enum err
+secret_gate(
+    struct call *c, const struct gathered *g, struct str name, struct id workspace, struct error *e)
+{
+    if (!registry_is_vendor_key(call_registry(c), name) ||
+        g->decision.mode != BILLING_PLATFORM_MANAGED)
+        return ERR_OK;
+    call_error_field(c, "key", json_str(name));
+    call_error_field(c, "workspace_id", json_id(workspace));
+    return fail(e, ERR_VENDOR_KEY_ON_PLATFORM_MANAGED,
+        "direct vendor keys are refused for platform-managed workspaces: first choose a vendor's "
+        "model (PUT /workspaces/:id/model), or set this workspace's billing mode to 'byok' via "
+        "/admin/workspaces/:id/llm-billing-mode; then store the key");
+}
+
+static json_t *
+secret_rows_json(const struct secret_row *rows, size_t n)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < n; i++) {
+        json_array_append_new(list,
+            json_pack("{s:o, s:b, s:s, s:I, s:I}", "key", json_str(rows[i].name), "has_value", 1,
+                "scope", id_is_zero(rows[i].workspace) ? "global" : "workspace", "created_at",
+                (json_int_t)rows[i].created_ms, "updated_at", (json_int_t)rows[i].updated_ms));
+    }
+    return list;
+}
+
+struct secret_op {
+    struct call *c;
+    struct id workspace; /* zero: org scope */
+    struct secret_write write;
+    struct secret_row *rows;
+    size_t n;
+};
+
+static enum err
+list_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct secret_op *op = ctx;
+    struct workspace_row w;
+    enum err code = ERR_OK;
+
+    if (!id_is_zero(op->workspace))
+        code = workspace_row_get(tx, op->c->org, op->workspace, &op->c->http->arena, &w, e);
+    if (code != ERR_OK)
+        return call_not_found(code, "workspace not found", e);
+    return secret_row_list(
+        tx, op->c->org, op->workspace, &op->c->http->arena, &op->rows, &op->n, e);
+}
+
+static enum err
+list_answer(struct call *c, struct id workspace, struct error *e)
+{
+    struct secret_op op = {.c = c, .workspace = workspace};
+    json_t *own, *inherited;
+    enum err code = store_read(c->api->o.store, list_tx, &op, e);
+    size_t own_n = 0;
+
+    if (code != ERR_OK)
+        return code;
+    /* Own rows by key, then those inherited, by key. */
+    for (size_t i = 0; i < op.n; i++) {
+        if (id_equal(op.rows[i].workspace, workspace)) {
+            struct secret_row moved = op.rows[i];
+
+            memmove(&op.rows[own_n + 1], &op.rows[own_n], (i - own_n) * sizeof(moved));
+            op.rows[own_n++] = moved;
+        }
+    }
+    own = secret_rows_json(op.rows, own_n);
+    inherited = secret_rows_json(op.rows + own_n, op.n - own_n);
+    json_array_extend(own, inherited);
+    json_decref(inherited);
+    return call_answer(c, 200, own);
+}
+
+static enum err
+event_tx(struct store_tx *tx, struct secret_op *op, struct str type, struct error *e)
+{
+    struct event_row event = {
+        .org = op->c->org, .workspace = op->workspace, .type = type, .created_ms = clock_ms()};
+
+    event.json = arena_printf(&op->c->http->arena, "{\"key\":\"%.*s\",\"scope\":\"%s\"}",
+        STR_ARG(op->write.name), id_is_zero(op->workspace) ? "global" : "workspace");
+    return event_row_append(tx, &event, NULL, e);
+}
+
+static enum err
+put_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct secret_op *op = ctx;
+    struct call *c = op->c;
+    struct workspace_row w = {0};
+    enum err code = ERR_OK;
+
+    if (!id_is_zero(op->workspace))
+        code = workspace_row_get(tx, c->org, op->workspace, &c->http->arena, &w, e);
+    if (code == ERR_OK && !id_is_zero(op->workspace) && w.status == WORKSPACE_REMOVED)
+        return fail(e, ERR_GONE, "workspace removed");
+    if (code == ERR_OK) {
+        code = secret_put_tx(tx, c->api, &c->http->arena, c->org, op->workspace, &op->write, e);
+    }
+    if (code != ERR_OK)
+        return call_not_found(code, "workspace not found", e);
+    return event_tx(tx, op, STR("secret.set"), e);
+}
+
+static enum err
+delete_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct secret_op *op = ctx;
+    enum err code = secret_row_delete(tx, op->c->org, op->workspace, op->write.name, e);
+
+    if (code != ERR_OK)
+        return call_not_found(code, "secret not found", e);
+    return event_tx(tx, op, STR("secret.delete"), e);
+}
+
+static enum err
+write_read(struct call *c, struct secret_write *ret, struct error *e)
+{
+    struct str key = STR_NONE, value = STR_NONE;
+    enum err code = call_body(c, false, e);
+
+    if (code == ERR_OK)
+        code = json_get_str(c->body, "key", &key, e);
+    if (code == ERR_OK)
+        code = json_get_str(c->body, "value", &value, e);
+    if (code == ERR_OK && key.n == 0)
+        return fail(e, ERR_INVALID_REQUEST, "\"key\" and \"value\" are required");
+    if (code != ERR_OK)
+        return code;
+    return secret_check(&c->http->arena, key, value, ret, e);
+}
+
+enum err
+secret_list(struct call *c, struct error *e)
+{
+    return list_answer(c, c->id, e);
+}
+
+enum err
+org_secret_list(struct call *c, struct error *e)
+{
+    return list_answer(c, (struct id){0}, e);
+}
+
+static json_t *
+written_json(const char *status, const struct secret_op *op)
+{
+    json_t *j = json_pack("{s:s, s:o}", "status", status, "key", json_str(op->write.name));
+
+    if (id_is_zero(op->workspace))
+        json_object_set_new(j, "scope", json_string("global"));
+    return j;
+}
+
+enum err
+secret_put(struct call *c, struct error *e)
+{
+    struct secret_op op = {.c = c, .workspace = c->id};
+    struct gather_request q = {.caller = GATHER_WRITE_GATE, .org = c->org, .workspace = c->id};
+    AUTO_GATHERED struct gathered g = {0};
+    enum err code = write_read(c, &op.write, e);
+
+    if (code == ERR_OK)
+        code = gather(c->api, &c->registry->set, &c->http->arena, &q, &g, e);
+    if (code == ERR_OK)
+        code = secret_gate(c, &g, op.write.name, c->id, e);
+    if (code == ERR_OK)
+        code = store_tx_durable(c->api->o.store, put_tx, &op, e);
+    if (code != ERR_OK)
+        return code;
+    restart_soon(c->api, c->org, c->id);
+    return call_answer(c, 200, written_json("saved", &op));
+}
+
+enum err
+secret_delete(struct call *c, struct error *e)
+{
+    struct secret_op op = {.c = c, .workspace = c->id};
+    enum err code;
+
+    op.write.name = arena_name(&c->http->arena, c->name);
+    code = store_tx_durable(c->api->o.store, delete_tx, &op, e);
+    if (code != ERR_OK)
+        return code;
+    restart_soon(c->api, c->org, c->id);
+    return call_answer(c, 200, written_json("deleted", &op));
+}
+
+struct org_policy {
+    struct call *c;
+    struct org_row org;
+};
+
+static enum err
+policy_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct org_policy *p = ctx;
+
+    return org_row_get(tx, p->c->org, &p->c->http->arena, &p->org, e);
+}
+
+/* The org gate: a vendor key that all workspaces would inherit needs the org's own say-so. */
+static enum err
+org_gate(struct call *c, struct str name, struct error *e)
+{
+    struct org_policy p = {.c = c};
+    enum err code;
+
+    if (!registry_is_vendor_key(call_registry(c), name))
+        return ERR_OK;
+    code = store_read(c->api->o.store, policy_tx, &p, e);
+    if (code != ERR_OK || p.org.vendor_keys == ORG_VENDOR_KEYS_ALLOW)
+        return call_not_found(code, "org not found", e);
+    call_error_field(c, "key", json_str(name));
+    return fail(e, ERR_VENDOR_KEY_AT_ORG_SCOPE,
+        "vendor keys are refused at org scope: store the key in the workspaces that use it, or let "
+        "the admin set this org's vendor_keys policy to allow");
+}
+
+static enum err
+restart_inheritors_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct secret_op *op = ctx;
+    struct id *ids;
+    size_t n;
+    enum err code = secret_row_list_inheritors(
+        tx, op->c->org, op->write.name, &op->c->http->arena, &ids, &n, e);
+
+    for (size_t i = 0; code == ERR_OK && i < n; i++)
+        restart_soon(op->c->api, op->c->org, ids[i]);
+    return code;
+}
+
+/* The write stands whether or not those who inherit it can be found right now. */
+static void
+restart_inheritors(struct secret_op *op)
+{
+    struct error e;
+
+    if (store_read(op->c->api->o.store, restart_inheritors_tx, op, &e) != ERR_OK)
+        log_warn("api", "workspaces that inherit a changed secret were not restarted: %s", e.text);
+}
+
+enum err
+org_secret_put(struct call *c, struct error *e)
+{
+    struct secret_op op = {.c = c};
+    enum err code = write_read(c, &op.write, e);
+
+    if (code == ERR_OK)
+        code = org_gate(c, op.write.name, e);
+    if (code == ERR_OK)
+        code = store_tx_durable(c->api->o.store, put_tx, &op, e);
+    if (code != ERR_OK)
+        return code;
+    restart_inheritors(&op);
+    return call_answer(c, 200, written_json("saved", &op));
+}
+
+enum err
+org_secret_delete(struct call *c, struct error *e)
+{
+    struct secret_op op = {.c = c};
+    enum err code;
+
+    op.write.name = arena_name(&c->http->arena, c->name);
+    code = store_tx_durable(c->api->o.store, delete_tx, &op, e);
+    if (code != ERR_OK)
+        return code;
+    restart_inheritors(&op);
+    return call_answer(c, 200, written_json("deleted", &op));
+}
+
+/* What the start would inject of the stored secrets, by the same plan: all of it or nothing. */
+enum err
+secret_values(struct call *c, struct error *e)
+{
+    struct gather_request q = {.caller = GATHER_PULL, .org = c->org, .workspace = c->id};
+    AUTO_GATHERED struct gathered g = {0};
+    struct plan plan;
+    json_t *values;
+    enum err code = gather(c->api, &c->registry->set, &c->http->arena, &q, &g, e);
+
+    if (code != ERR_OK)
+        return code;
+    if (g.failure.code != ERR_OK) {
+        *e = g.failure;
+        return e->code;
+    }
+    plan_make(c->api, &c->registry->set, &c->http->arena, &g, &plan);
+    if (plan.env.refusal != ENV_REFUSAL_NONE)
+        return plan_refusal(&plan, e);
+    values = json_object();
+    for (size_t i = 0; i < plan.env.n; i++) {
+        for (size_t k = 0; plan.env.rows[i].action == ENV_KEEP && k < g.secrets_n; k++) {
+            if (str_equal(g.secrets[k].name, plan.env.rows[i].name)) {
+                json_object_set_new(values, arena_cstr(&c->http->arena, g.secrets[k].name),
+                    json_str(secret_expose(g.values[k])));
+            }
+        }
+    }
+    c->answer_is_secret = true;
+    return call_answer(c, 200, values);
+}

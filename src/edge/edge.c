@@ -1,0 +1,456 @@
+#include "edge/edge.h"
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "core/num.h"
+#include "edge/key_ring.h"
+#include "edge/nginx_conf.h"
+#include "edge/policy_file.h"
+#include "edge/routes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+
+enum { CONFIRM_MS = 1000, RESOLVE_MS = 30000, RELOAD_WAIT_MS = 5000 };
+
+struct edge {
+    struct edge_options o;
+    struct arena texts;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t served;
+    struct edge_keys keys;
+    uint64_t served_n; /* how often nginx fetched the keys */
+    struct routes routes;
+    struct policy_file policy;
+    uint8_t (*inherited)[32]; /* tokens an earlier purserd published and nobody confirmed yet */
+    size_t inherited_n;
+    bool stopping;
+    /* One change of routes at a time: it asks the resolver, which may take long. */
+    pthread_mutex_t changing;
+    int listen_fd;
+    int wake_fd;
+    pthread_t keeper, resolver;
+    pthread_cond_t stop_resolver;
+    bool threads_run;
+};
+
+struct str
+edge_public_url(const struct edge *g)
+{
+    return g->o.public_url;
+}
+
+static bool
+has_key(void *ctx, struct str provider)
+{
+    return key_ring_has(ctx, provider);
+}
+
+bool
+edge_has_platform_key(struct edge *g, struct str provider)
+{
+    bool found;
+
+    pthread_mutex_lock(&g->lock);
+    found = key_ring_has(&g->keys, provider);
+    pthread_mutex_unlock(&g->lock);
+    return found;
+}
+
+/* A pid file may outlive its process, and the number be given to another. */
+static bool
+is_nginx(pid_t pid)
+{
+    char path[32], name[16] = "";
+    AUTO_CLOSE int fd = -1;
+
+    snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd != -1 && read(fd, name, sizeof(name)) > 0 &&
+        str_starts_with(str_from_cstr(name), STR("nginx"));
+}
+
+/* nginx's master, 0 when there is none. */
+static pid_t
+gateway_pid(const struct edge *g)
+{
+    AUTO_ARENA struct arena a;
+    AUTO_CLOSE int fd = -1;
+    char text[32];
+    ssize_t n;
+    uint64_t pid;
+
+    arena_init(&a);
+    fd = open(arena_printf(&a, "%.*s/nginx.pid", STR_ARG(g->o.run_dir)).p, O_RDONLY | O_CLOEXEC);
+    n = fd == -1 ? -1 : read(fd, text, sizeof(text));
+    if (n <= 0 || !num_parse_u64(str_trim((struct str){text, (size_t)n}), &pid) || pid <= 1 ||
+        pid > INT32_MAX)
+        return 0;
+    return is_nginx((pid_t)pid) ? (pid_t)pid : 0;
+}
+
+bool
+edge_gateway_present(struct edge *g)
+{
+    return gateway_pid(g) != 0;
+}
+
+/* Asks nginx for a new cycle and waits until it has fetched the keys: then the new workers come. */
+static enum err
+reload_gateway(struct edge *g, struct error *e)
+{
+    pid_t pid = gateway_pid(g);
+    struct timespec until;
+    uint64_t before;
+    int waited = 0;
+
+    if (pid == 0)
+        return ERR_OK; /* it reads the new configuration when it starts */
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += RELOAD_WAIT_MS / 1000;
+    pthread_mutex_lock(&g->lock);
+    before = g->served_n;
+    if (kill(pid, SIGHUP) == -1) {
+        pthread_mutex_unlock(&g->lock);
+        return fail_errno(e, ERR_GATEWAY_UNUSABLE, "reloading nginx (pid %d)", (int)pid);
+    }
+    while (g->served_n == before && waited == 0)
+        waited = pthread_cond_timedwait(&g->served, &g->lock, &until);
+    pthread_mutex_unlock(&g->lock);
+    if (waited != 0)
+        return fail(e, ERR_GATEWAY_UNUSABLE,
+            "nginx (pid %d) did not take its new configuration within %d s: its error log says why",
+            (int)pid, RELOAD_WAIT_MS / 1000);
+    return ERR_OK;
+}
+
+/*
+ * Makes routes anew and brings them to the gateway: configuration and keys first, then the policy
+ * that speaks of them. force: also when the hosts are the same (the keys or the registry changed).
+ */
+static enum err
+change_routes(struct edge *g, bool force, struct error *e)
+{
+    struct routes *fresh = calloc(1, sizeof(*fresh));
+    AUTO_FREE struct routes *owner = fresh;
+    enum err err = ERR_OK;
+    bool same;
+
+    ENSURE(owner != NULL);
+    pthread_mutex_lock(&g->lock);
+    err = routes_make(g->o.registry, g->o.vendor_override_url, has_key, &g->keys, fresh, e);
+    pthread_mutex_unlock(&g->lock);
+    if (err != ERR_OK)
+        return err;
+    routes_resolve(fresh);
+    routes_mark_reachable(fresh);
+    pthread_mutex_lock(&g->lock);
+    same = routes_same_hosts(fresh, &g->routes);
+    pthread_mutex_unlock(&g->lock);
+    if (same && !force)
+        return ERR_OK;
+    err = nginx_conf_write(&g->o, fresh, e);
+    if (err == ERR_OK)
+        err = reload_gateway(g, e);
+    if (err != ERR_OK)
+        return err;
+    pthread_mutex_lock(&g->lock);
+    err = policy_file_replace(&g->policy, fresh, g->o.registry->fingerprint, e);
+    if (err == ERR_OK)
+        g->routes = *fresh;
+    pthread_mutex_unlock(&g->lock);
+    return err;
+}
+
+static enum err
+fetch_keys(struct edge *g, struct error *e)
+{
+    struct edge_keys fresh = {0}, old;
+    enum err err = key_ring_new(&fresh, e);
+
+    if (err == ERR_OK)
+        err = g->o.keys(g->o.keys_ctx, &fresh, e);
+    if (err != ERR_OK) {
+        key_ring_done(&fresh);
+        return err;
+    }
+    key_ring_seal(&fresh);
+    pthread_mutex_lock(&g->lock);
+    old = g->keys;
+    g->keys = fresh;
+    pthread_mutex_unlock(&g->lock);
+    key_ring_done(&old);
+    return ERR_OK;
+}
+
+enum err
+edge_platform_keys_changed(struct edge *g, struct error *e)
+{
+    enum err err;
+
+    pthread_mutex_lock(&g->changing);
+    err = fetch_keys(g, e);
+    if (err == ERR_OK)
+        err = change_routes(g, true, e);
+    pthread_mutex_unlock(&g->changing);
+    return err;
+}
+
+enum err
+edge_registry_changed(struct edge *g, const struct registry *r, struct error *e)
+{
+    const struct registry *before;
+    enum err err;
+
+    pthread_mutex_lock(&g->changing);
+    before = g->o.registry;
+    g->o.registry = r;
+    err = change_routes(g, true, e);
+    if (err != ERR_OK)
+        g->o.registry = before;
+    pthread_mutex_unlock(&g->changing);
+    return err;
+}
+
+enum err
+edge_token_publish(struct edge *g, const struct edge_token *t, struct error *e)
+{
+    struct policy_token token = {.expires_ms = t->expires_ms};
+    const struct policy *policy = &g->policy.policy;
+    enum err err;
+
+    memcpy(token.digest, t->digest, sizeof(token.digest));
+    memcpy(token.token_id, t->token.b, sizeof(token.token_id));
+    memcpy(token.org_id, t->org.b, sizeof(token.org_id));
+    memcpy(token.workspace_id, t->workspace.b, sizeof(token.workspace_id));
+    memcpy(token.decision_id, t->decision.b, sizeof(token.decision_id));
+    pthread_mutex_lock(&g->lock);
+    for (size_t i = 0; i < t->models_n; i++) {
+        int route = policy_route_find(policy, t->models[i]);
+
+        if (route >= 0)
+            policy_grant_add(&token, route);
+        for (uint32_t k = 0; str_equal(t->models[i], STR("*")) && k < policy->header->routes_n; k++)
+            policy_grant_add(&token, (int)k);
+    }
+    err = policy_file_put(&g->policy, &token, e);
+    for (size_t i = 0; err == ERR_OK && i < g->inherited_n; i++) {
+        if (memcmp(g->inherited[i], t->digest, sizeof(t->digest)) == 0)
+            memcpy(g->inherited[i], g->inherited[--g->inherited_n], sizeof(t->digest));
+    }
+    pthread_mutex_unlock(&g->lock);
+    return err;
+}
+
+void
+edge_tokens_settled(struct edge *g)
+{
+    pthread_mutex_lock(&g->lock);
+    for (size_t i = 0; i < g->inherited_n; i++)
+        policy_file_remove(&g->policy, g->inherited[i]);
+    g->inherited_n = 0;
+    pthread_mutex_unlock(&g->lock);
+}
+
+void
+edge_token_revoke(struct edge *g, const uint8_t digest[static 32])
+{
+    pthread_mutex_lock(&g->lock);
+    policy_file_remove(&g->policy, digest);
+    pthread_mutex_unlock(&g->lock);
+}
+
+int64_t
+edge_policy_age_ms(struct edge *g)
+{
+    int64_t age;
+
+    pthread_mutex_lock(&g->lock);
+    age = clock_ms() - atomic_load(&g->policy.policy.header->published_ms);
+    pthread_mutex_unlock(&g->lock);
+    return age;
+}
+
+size_t
+edge_unresolved(struct edge *g, struct arena *a, struct str *ret_names, size_t max)
+{
+    size_t n = 0;
+
+    pthread_mutex_lock(&g->lock);
+    for (size_t i = 0; i < g->routes.hosts_n && n < max; i++) {
+        if (g->routes.hosts[i].addresses_n == 0)
+            ret_names[n++] = arena_dup(a, str_from_cstr(g->routes.hosts[i].host));
+    }
+    pthread_mutex_unlock(&g->lock);
+    return n;
+}
+
+/* Hands out keys and keeps the policy young. Never blocks on anything else. */
+static void *
+keeper_main(void *arg)
+{
+    struct edge *g = arg;
+    struct pollfd fds[2] = {
+        {.fd = g->listen_fd, .events = POLLIN}, {.fd = g->wake_fd, .events = POLLIN}};
+
+    for (;;) {
+        int n = poll(fds, 2, CONFIRM_MS);
+
+        if (n > 0 && fds[1].revents != 0)
+            return NULL;
+        pthread_mutex_lock(&g->lock);
+        if (n > 0 && key_ring_serve(g->listen_fd, &g->keys)) {
+            g->served_n++;
+            pthread_cond_broadcast(&g->served);
+        }
+        policy_file_confirm(&g->policy, clock_ms());
+        pthread_mutex_unlock(&g->lock);
+    }
+}
+
+/* Vendors move: their addresses are looked up again and again. */
+static void *
+resolver_main(void *arg)
+{
+    struct edge *g = arg;
+
+    for (;;) {
+        struct timespec until;
+        struct error e;
+        bool stopping;
+
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += RESOLVE_MS / 1000;
+        pthread_mutex_lock(&g->lock);
+        while (!g->stopping && pthread_cond_timedwait(&g->stop_resolver, &g->lock, &until) == 0)
+            continue;
+        stopping = g->stopping;
+        pthread_mutex_unlock(&g->lock);
+        if (stopping)
+            return NULL;
+        pthread_mutex_lock(&g->changing);
+        if (change_routes(g, false, &e) != ERR_OK)
+            log_warn(
+                "gateway", "its vendors' addresses changed, but it keeps the old ones: %s", e.text);
+        pthread_mutex_unlock(&g->changing);
+    }
+}
+
+static void
+copy_options(struct edge *g, const struct edge_options *o)
+{
+    struct arena *a = &g->texts;
+
+    g->o = *o;
+    g->o.run_dir = arena_dup(a, o->run_dir);
+    g->o.log_dir = arena_dup(a, o->log_dir);
+    g->o.recorder_path = arena_dup(a, o->recorder_path);
+    g->o.api_socket = arena_dup(a, o->api_socket);
+    g->o.module_path = arena_dup(a, o->module_path);
+    g->o.listen = arena_dup(a, o->listen);
+    g->o.tls_cert = arena_dup(a, o->tls_cert);
+    g->o.tls_key = arena_dup(a, o->tls_key);
+    g->o.public_url = arena_dup(a, o->public_url);
+    g->o.worker_processes = arena_dup(a, o->worker_processes);
+    g->o.worker_user = arena_dup(a, o->worker_user);
+    g->o.vendor_override_url = arena_dup(a, o->vendor_override_url);
+}
+
+static enum err
+make_folders(struct edge *g, struct error *e)
+{
+    struct arena *a = &g->texts;
+    const char *const folders[] = {
+        g->o.log_dir.p, arena_printf(a, "%.*s/tmp", STR_ARG(g->o.run_dir)).p};
+
+    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+        if (mkdir(folders[i], 0711) == -1 && errno != EEXIST)
+            return fail_errno(e, ERR_STATE_UNUSABLE, "making %s", folders[i]);
+    }
+    return ERR_OK;
+}
+
+static enum err
+start(struct edge *g, struct error *e)
+{
+    struct str policy_path = arena_printf(&g->texts, "%.*s/policy", STR_ARG(g->o.run_dir));
+    enum err err = make_folders(g, e);
+
+    policy_file_init(&g->policy, policy_path, g->o.worker_gid, g->o.policy_max_age_ms);
+    if (err == ERR_OK)
+        err = fetch_keys(g, e);
+    if (err == ERR_OK)
+        err = key_ring_listen(
+            arena_printf(&g->texts, "%.*s/keys.sock", STR_ARG(g->o.run_dir)).p, &g->listen_fd, e);
+    g->wake_fd = eventfd(0, EFD_CLOEXEC);
+    ENSURE(g->wake_fd >= 0);
+    if (err == ERR_OK) {
+        ENSURE(pthread_create(&g->keeper, NULL, keeper_main, g) == 0);
+        ENSURE(pthread_create(&g->resolver, NULL, resolver_main, g) == 0);
+        g->threads_run = true;
+        pthread_mutex_lock(&g->changing);
+        err = change_routes(g, true, e);
+        pthread_mutex_unlock(&g->changing);
+    }
+    if (err == ERR_OK) {
+        pthread_mutex_lock(&g->lock);
+        g->inherited_n = policy_file_digests(&g->policy, &g->inherited);
+        pthread_mutex_unlock(&g->lock);
+    }
+    return err;
+}
+
+enum err
+edge_open(const struct edge_options *o, struct edge **ret, struct error *e)
+{
+    struct edge *g = calloc(1, sizeof(*g));
+    enum err err;
+
+    ENSURE(g != NULL);
+    arena_init(&g->texts);
+    pthread_mutex_init(&g->lock, NULL);
+    pthread_mutex_init(&g->changing, NULL);
+    pthread_cond_init(&g->served, NULL);
+    pthread_cond_init(&g->stop_resolver, NULL);
+    g->listen_fd = g->wake_fd = -1;
+    copy_options(g, o);
+    err = start(g, e);
+    if (err != ERR_OK) {
+        edge_close(g);
+        return err;
+    }
+    *ret = g;
+    return ERR_OK;
+}
+
+void
+edge_close(struct edge *g)
+{
+    if (g == NULL)
+        return;
+    if (g->threads_run) {
+        pthread_mutex_lock(&g->lock);
+        g->stopping = true;
+        pthread_cond_broadcast(&g->stop_resolver);
+        pthread_mutex_unlock(&g->lock);
+        ENSURE(eventfd_write(g->wake_fd, 1) == 0);
+        pthread_join(g->keeper, NULL);
+        pthread_join(g->resolver, NULL);
+    }
+    if (g->listen_fd >= 0)
+        close(g->listen_fd);
+    if (g->wake_fd >= 0)
+        close(g->wake_fd);
+    key_ring_done(&g->keys);
+    policy_file_done(&g->policy);
+    free(g->inherited);
+    arena_done(&g->texts);
+    free(g);
+}
