@@ -19,6 +19,7 @@
 #include "core/ledger.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
 
 enum {
     RECORDER_VERSION = 1,
@@ -93,6 +94,8 @@ struct recorder {
     uint32_t slots_n; /* of all lanes; slot i belongs to lane i / slots_per_lane */
 };
 
+_Static_assert(sizeof(struct recorder_open) % 8 == 0, "checksums go by words of 8 bytes");
+_Static_assert(offsetof(struct recorder_progress, checksum) % 8 == 0, "the same");
 _Static_assert(sizeof(struct recorder_slot) <= RECORDER_SLOT_BYTES, "a slot fits its place");
 _Static_assert(
     sizeof(struct recorder_header) <= RECORDER_LOCK_OFF, "the header ends before the locks");

@@ -2,6 +2,8 @@
 
 #include "gateway/ngx_http_purser.h"
 
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include <openssl/sha.h>
 #include <sodium/randombytes.h>
 
 /* A chunked body may be no larger than this: it is read into memory before its size is known. */
@@ -147,7 +149,7 @@ ngx_http_purser_check_head(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx)
     refusal = ngx_http_purser_find_token(r, &text);
     if (refusal != REFUSAL_NONE)
         return refusal;
-    token_digest(text, ctx->digest);
+    ngx_http_purser_digest(text, ctx->digest);
     refusal = ngx_http_purser_check_token(r, ctx, &policy, &token);
     if (refusal != REFUSAL_NONE)
         return refusal;

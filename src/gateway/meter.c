@@ -50,8 +50,10 @@ ngx_http_purser_header_filter(ngx_http_request_t *r)
         usage_meter_init(&ctx->meter, str_starts_with(type, STR("text/event-stream")));
         ctx->metering = 1;
         ngx_http_purser_free_body(r, ctx);
+    } else {
+        /* Known from here on, whatever dies: an error answer costs nothing. */
+        recorder_slot_progress(&ngx_http_purser_worker.recorder, ctx->slot, &ctx->progress);
     }
-    recorder_slot_progress(&ngx_http_purser_worker.recorder, ctx->slot, &ctx->progress);
     return ngx_http_next_header_filter(r);
 }
 

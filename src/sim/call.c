@@ -229,6 +229,7 @@ conclude(struct call *c, CURLcode code)
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
     if (c->printed)
         putchar('\n');
+    fflush(stdout);
     if (status != 0 && status != 200) {
         root = json_loadb(buf_str(&c->other).p, c->other.n, 0, NULL);
         take_error(c, root);
