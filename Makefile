@@ -1,0 +1,39 @@
+# The plain commands. Each installs what it needs (tools/setup), builds, and does its job.
+#
+#   make             build/purser and build/ngx_http_purser_module.so
+#   make run         the demo on http://127.0.0.1:8080 until Ctrl-C   LISTEN= STATE= ONCE=1
+#   make test        every suite; last line "N passed, N failed"
+#   make format      lay the C sources out as .clang-format says
+#   make clean       forget what was built (state and settings stay)
+
+LISTEN ?= 127.0.0.1:8080
+STATE ?= ./var
+BUILD ?= build
+
+MAKEFLAGS += --no-print-directory
+.PHONY: all build run test format clean setup-build setup-test
+
+all: build
+
+build: setup-build
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) >&2
+	@ninja -C $(BUILD) --quiet purser ngx_http_purser_module.so >&2
+
+run: build
+	@./$(BUILD)/purser up --demo $(if $(filter 1 yes true,$(ONCE)),--once) \
+	    --listen "$(LISTEN)" --state "$(STATE)"
+
+test: setup-test
+	@tools/run-tests
+
+format:
+	@clang-format -i $$(git ls-files -co --exclude-standard 'src/*.[ch]' 'tests/*.[ch]')
+
+clean:
+	@rm -rf $(BUILD) build-asan
+
+setup-build:
+	@tools/setup build
+
+setup-test:
+	@tools/setup test

@@ -1,0 +1,46 @@
+#include "cli/cmd.h"
+#include "api/json.h"
+#include "launch/shim.h"
+
+#include <sodium.h>
+#include <stdio.h>
+
+static const struct cmd commands[] = {
+    {"up", cmd_up, "start everything on this machine: purserd, nginx, agents"},
+    {"serve", cmd_serve, "run purserd alone (for systemd)"},
+    {"org", cmd_org, "customers: create, list"},
+    {"workspace", cmd_workspace, "agents: create, list, show, start, stop, restart, rm, logs"},
+    {"secret", cmd_secret, "secrets of a workspace or an org: set, list, rm"},
+    {"explain", cmd_explain, "which provider serves a model, who pays, and why (offline)"},
+    {"token", cmd_token, "credentials of a workspace: create, list, revoke"},
+    {"usage", cmd_usage, "what a workspace called, and what it cost"},
+    {"platform", cmd_platform, "the platform's own vendor keys: key set, key list, key rm"},
+    {"registry", cmd_registry, "providers, runtimes, models and prices: check, show"},
+    {"sim", cmd_sim, "the built-in fake vendor, and a small client (sim call)"},
+};
+
+static int
+print_version(void)
+{
+    printf("purser %s\n", PURSER_VERSION);
+    return EXIT_OK;
+}
+
+int
+main(int argc, char **argv)
+{
+    /* Before anything else: a shim has an order waiting, an empty environment and nothing to set up. */
+    if (argc > 1 && strcmp(argv[1], "_shim") == 0)
+        return shim_main(argc - 1, argv + 1);
+    if (sodium_init() < 0) {
+        fprintf(stderr, "purser: INTERNAL: libsodium cannot be initialised\n");
+        return EXIT_FAILED;
+    }
+    json_wiping_init(); /* any JSON text may hold a secret */
+    if (argc > 1 && strcmp(argv[1], "--version") == 0)
+        return print_version();
+    return cmd_dispatch("purser",
+        "Decides which provider, credential and payer every agent gets; starts the agents, serves\n"
+        "their calls on the platform's keys and accounts for each.",
+        commands, sizeof(commands) / sizeof(commands[0]), argc, argv);
+}

@@ -1,0 +1,449 @@
+#include "daemon/serve.h"
+
+#include "api/api.h"
+#include "api/auth.h"
+#include "base/cleanup.h"
+#include "daemon/agents.h"
+#include "daemon/platform_keys.h"
+#include "ledger/drain.h"
+#include "registry/registry_load.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { HOSTS_MAX = 16 };
+
+/* Everything that is open, in the order in which it was opened. */
+struct serve {
+    const struct settings_input *input;
+    struct settings settings;
+    struct paths paths;
+    int lock_fd;
+    uint32_t worker_uid, worker_gid; /* 0: the workers run as we do */
+    struct vault *vault;
+    struct store *store;
+    struct registry_set *registry;         /* until api owns it */
+    const struct registry *registry_block; /* what edge and api use now */
+    struct platform_keys platform_keys;
+    struct drain *drain;
+    struct edge *edge;
+    struct api *api;
+    struct launcher *launcher;
+    struct arena texts; /* paths in options */
+    struct str hosts[HOSTS_MAX];
+    size_t hosts_n;
+};
+
+static struct str
+text(const char *cstr)
+{
+    return str_from_cstr(cstr);
+}
+
+/* What holds for the whole process, before it holds anything secret. */
+static void
+harden(void)
+{
+    const struct rlimit none = {0, 0};
+
+    umask(077);
+    prctl(PR_SET_DUMPABLE, 0);
+    setrlimit(RLIMIT_CORE, &none);
+}
+
+static void
+block_signals(sigset_t *ret)
+{
+    sigemptyset(ret);
+    sigaddset(ret, SIGINT);
+    sigaddset(ret, SIGTERM);
+    sigaddset(ret, SIGHUP);
+    sigprocmask(SIG_BLOCK, ret, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* The user and group of nginx's workers, when they are not our own. */
+static enum err
+find_worker_user(struct serve *s, struct error *e)
+{
+    struct passwd entry, *found = NULL;
+    char room[4096];
+
+    if (geteuid() != 0)
+        return ERR_OK;
+    getpwnam_r(s->settings.worker_user, &entry, room, sizeof(room), &found);
+    if (found == NULL)
+        return fail(e, ERR_GATEWAY_UNUSABLE,
+            "there is no user \"%s\" for nginx's workers: set worker_user",
+            s->settings.worker_user);
+    if (found->pw_uid == 0)
+        return fail(
+            e, ERR_GATEWAY_UNUSABLE, "nginx's workers must not run as root: set worker_user");
+    s->worker_uid = found->pw_uid;
+    s->worker_gid = found->pw_gid;
+    return ERR_OK;
+}
+
+/* A key is made on the first start only: later a missing one is a loss to be told, not to be covered. */
+static enum err
+open_vault(struct serve *s, struct error *e)
+{
+    char key[sizeof(s->paths.state) + 16], used[sizeof(s->paths.state) + 16];
+
+    snprintf(key, sizeof(key), "%s/master-key", s->paths.state);
+    snprintf(used, sizeof(used), "%s/admin-token", s->paths.state);
+    return vault_open(
+        text(key), access(used, F_OK) != 0 && access(s->settings.store, F_OK) != 0, &s->vault, e);
+}
+
+static struct str
+recorder_path(struct serve *s)
+{
+    return arena_printf(&s->texts, "%s/recorder", s->paths.state);
+}
+
+static enum err
+open_drain(struct serve *s, struct error *e)
+{
+    struct drain_options o = {
+        .store = s->store,
+        .recorder =
+            {
+                .path = recorder_path(s),
+                .slots = (uint32_t)s->settings.recorder_slots,
+                .node = store_node(s->store),
+                .uid = s->worker_uid,
+            },
+        .sync_ms = s->settings.recorder_sync_ms,
+    };
+
+    return drain_start(&o, &s->drain, e);
+}
+
+static enum err
+open_edge(struct serve *s, struct error *e)
+{
+    struct edge_options o = {
+        .run_dir = text(s->paths.run),
+        .log_dir = text(s->paths.state),
+        .recorder_path = recorder_path(s),
+        .api_socket = arena_printf(&s->texts, "%s/api.sock", s->paths.run),
+        .module_path = text(s->paths.module),
+        .listen = text(s->settings.listen),
+        .tls_cert = text(s->settings.tls_cert),
+        .tls_key = text(s->settings.tls_key),
+        .public_url = text(s->settings.public_url),
+        .worker_processes = text(s->settings.worker_processes),
+        .worker_user = text(s->settings.worker_user),
+        .worker_gid = s->worker_gid,
+        .vendor_override_url = text(s->settings.vendor_override_url),
+        .policy_max_age_ms = s->settings.policy_max_age_s * 1000,
+        .registry = s->registry_block,
+        .keys = platform_keys_fetch,
+        .keys_ctx = &s->platform_keys,
+    };
+
+    s->platform_keys = (struct platform_keys){.store = s->store, .vault = s->vault};
+    return edge_open(&o, &s->edge, e);
+}
+
+static void
+add_host(struct serve *s, struct str host)
+{
+    host = str_trim(host);
+    if (host.n > 0 && s->hosts_n < HOSTS_MAX)
+        s->hosts[s->hosts_n++] = host;
+}
+
+/* Without port, path and user: the part of a URL that a Host header repeats. */
+static struct str
+host_of_url(struct str url)
+{
+    size_t slashes = 0, end;
+
+    while (slashes + 3 <= url.n && memcmp(url.p + slashes, "://", 3) != 0)
+        slashes++;
+    url = slashes + 3 <= url.n ? str_slice(url, slashes + 3, url.n) : url;
+    url = str_slice(url, 0, str_find_char(url, '/'));
+    if (url.n > 0 && url.p[0] == '[')
+        return str_slice(url, 0, str_find_char(url, ']') + (str_find_char(url, ']') < url.n));
+    end = str_find_char(url, ':');
+    return str_slice(url, 0, end);
+}
+
+static void
+find_hosts(struct serve *s)
+{
+    struct str rest = text(s->settings.hosts);
+
+    add_host(s, host_of_url(text(s->settings.public_url)));
+    add_host(s, text(s->settings.listen_address.host));
+    while (rest.n > 0) {
+        size_t comma = str_find_char(rest, ',');
+
+        add_host(s, str_slice(rest, 0, comma));
+        rest = str_slice(rest, comma < rest.n ? comma + 1 : comma, rest.n);
+    }
+}
+
+static void
+release_registry(void *owned)
+{
+    registry_free(owned);
+}
+
+static struct api_registry
+api_registry_of(struct registry_set *set)
+{
+    return (struct api_registry){.registry = registry_block(set),
+        .match = registry_match,
+        .match_ctx = set,
+        .owned = set,
+        .release = release_registry};
+}
+
+static void
+health(void *ctx, struct api_health *ret)
+{
+    struct serve *s = ctx;
+    struct drain_status recorder = drain_status(s->drain);
+
+    *ret = (struct api_health){
+        .gateway_present = edge_gateway_present(s->edge),
+        .policy_age_ms = edge_policy_age_ms(s->edge),
+        .recorder_used = recorder.used,
+        .recorder_slots = recorder.slots,
+    };
+    if (recorder.store_failing)
+        ret->not_ok = STR("calls cannot be booked: the store fails");
+    else if (recorder.damaged > 0)
+        ret->not_ok = STR("the recorder holds damaged slots");
+}
+
+static enum err
+open_api(struct serve *s, struct error *e)
+{
+    struct api_options o = {
+        .store = s->store,
+        .vault = s->vault,
+        .edge = s->edge,
+        .registry = api_registry_of(s->registry),
+        .socket_path = arena_printf(&s->texts, "%s/api.sock", s->paths.run),
+        .socket_mode = s->worker_gid == 0 ? 0600 : 0660,
+        .socket_gid = s->worker_gid,
+        .state_dir = text(s->paths.state),
+        .homes_dir = text(s->paths.homes),
+        .hosts = s->hosts,
+        .hosts_n = s->hosts_n,
+        .health = health,
+        .health_ctx = s,
+        .unregistered_model_warn = strcmp(s->settings.unregistered_model, "warn") == 0,
+        .refuse_shadowed = strcmp(s->settings.shadowed_credential, "refuse") == 0,
+        .uid_first = (uint32_t)s->settings.uid_first,
+        .stop_grace_ms = s->settings.stop_grace_ms,
+    };
+    struct launch_options l = {.run_dir = text(s->paths.run),
+        .state_dir = text(s->paths.state),
+        .program = text(s->paths.program)};
+    enum err err;
+
+    find_hosts(s);
+    o.hosts_n = s->hosts_n;
+    err = api_new(&o, &s->api, e);
+    if (err != ERR_OK)
+        return err;
+    s->registry = NULL; /* the API's now */
+    err = launcher_open(&l, api_agent_exited, s->api, &s->launcher, e);
+    if (err == ERR_OK)
+        err = auth_bootstrap_admin(s->store, text(s->paths.state), e);
+    return err == ERR_OK ? api_start(s->api, s->launcher, e) : err;
+}
+
+static enum err
+open_all(struct serve *s, struct error *e)
+{
+    enum err err = settings_load(s->input, &s->settings, e);
+
+    if (err != ERR_OK)
+        return err;
+    log_set_level(settings_log_level(&s->settings));
+    err = paths_open(&s->settings, &s->paths, e);
+    if (err == ERR_OK)
+        err = paths_lock(&s->paths, &s->lock_fd, e);
+    if (err == ERR_OK)
+        err = find_worker_user(s, e);
+    if (err == ERR_OK)
+        err = registry_load(s->settings.registry, &s->registry, e);
+    if (err == ERR_OK) {
+        s->registry_block = registry_block(s->registry);
+        err = open_vault(s, e);
+    }
+    if (err == ERR_OK)
+        err = store_open(text(s->settings.store), &s->store, e);
+    if (err == ERR_OK)
+        err = open_drain(s, e);
+    if (err == ERR_OK)
+        err = open_edge(s, e);
+    return err == ERR_OK ? open_api(s, e) : err;
+}
+
+static void
+close_all(struct serve *s, bool stop_agents)
+{
+    api_stop(s->api);
+    if (stop_agents && s->launcher != NULL)
+        agents_stop_all(s->api, s->launcher, s->store);
+    launcher_close(s->launcher);
+    edge_close(s->edge);
+    drain_stop(s->drain);
+    api_free(s->api);
+    registry_free(s->registry);
+    store_close(s->store);
+    vault_close(s->vault);
+    arena_done(&s->texts);
+    settings_done(&s->settings);
+    cleanup_close(&s->lock_fd);
+}
+
+/* RUN/ready with our pid, in one step: who reads it never sees half a number. */
+static enum err
+write_ready(const struct serve *s, struct error *e)
+{
+    char path[192], fresh[192], line[24];
+    int n = snprintf(line, sizeof(line), "%d\n", (int)getpid());
+    AUTO_CLOSE int fd = -1;
+
+    snprintf(path, sizeof(path), "%s/ready", s->paths.run);
+    snprintf(fresh, sizeof(fresh), "%s/ready.new", s->paths.run);
+    fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0 || write(fd, line, (size_t)n) != n || rename(fresh, path) != 0)
+        return fail_errno(e, ERR_IO, "%s cannot be written", path);
+    return ERR_OK;
+}
+
+static void
+remove_ready(const struct serve *s)
+{
+    char path[192];
+
+    snprintf(path, sizeof(path), "%s/ready", s->paths.run);
+    unlink(path);
+}
+
+static void
+log_start(const struct serve *s)
+{
+    char fingerprint[65];
+
+    registry_fingerprint_hex(s->registry_block, fingerprint);
+    if (s->paths.homes_in_run)
+        log_warn("purserd",
+            "agents cannot reach %s: their homes are in %s and do not outlive a reboot "
+            "(set homes_dir, or open the path to other users)",
+            s->paths.state, s->paths.homes);
+    log_info("purserd", "serving state=%s run=%s registry=%.12s", s->paths.state, s->paths.run,
+        fingerprint);
+}
+
+/* The new registry reaches the gateway first: what it does not take stays as it was everywhere. */
+static void
+reload_registry(struct serve *s)
+{
+    struct registry_set *fresh;
+    struct api_registry swap;
+    char fingerprint[65];
+    struct error e;
+
+    if (registry_load(s->settings.registry, &fresh, &e) != ERR_OK) {
+        log_error("purserd", "the registry stays as it was: %s", e.text);
+        return;
+    }
+    if (memcmp(registry_block(fresh)->fingerprint, s->registry_block->fingerprint,
+            sizeof(s->registry_block->fingerprint)) == 0) {
+        registry_free(fresh);
+        log_info("purserd", "the registry is unchanged");
+        return;
+    }
+    if (edge_registry_changed(s->edge, registry_block(fresh), &e) != ERR_OK) {
+        registry_free(fresh);
+        log_error("purserd", "the registry stays as it was: %s", e.text);
+        return;
+    }
+    swap = api_registry_of(fresh);
+    s->registry_block = swap.registry;
+    api_registry_swap(s->api, &swap);
+    registry_fingerprint_hex(s->registry_block, fingerprint);
+    log_info("purserd", "a new registry is in force: %.12s", fingerprint);
+}
+
+static void
+reload_settings(struct serve *s)
+{
+    const struct setting *changed;
+    struct settings fresh;
+    struct error e;
+
+    if (settings_load(s->input, &fresh, &e) != ERR_OK) {
+        log_error("purserd", "the settings stay as they were: %s", e.text);
+        return;
+    }
+    log_set_level(settings_log_level(&fresh));
+    changed = settings_restart_needed(&s->settings, &fresh);
+    if (changed != NULL)
+        log_warn("purserd", "the setting %s has changed: it takes effect at the next start",
+            changed->name);
+    settings_done(&fresh);
+}
+
+/* Returns whether the agents are to be stopped, too. */
+static bool
+wait_for_end(struct serve *s, const sigset_t *signals)
+{
+    for (;;) {
+        int signal = 0;
+
+        if (sigwait(signals, &signal) != 0)
+            continue;
+        if (signal == SIGHUP) {
+            reload_settings(s);
+            reload_registry(s);
+            continue;
+        }
+        log_info("purserd", "ending on signal %d", signal);
+        return signal == SIGINT || strcmp(s->settings.on_shutdown, "stop") == 0;
+    }
+}
+
+int
+serve_run(const struct settings_input *input)
+{
+    struct serve s = {.input = input, .lock_fd = -1};
+    bool stop_agents = false;
+    sigset_t signals;
+    struct error e;
+    enum err err;
+
+    harden();
+    block_signals(&signals);
+    arena_init(&s.texts);
+    arena_init(&s.settings.arena);
+    err = open_all(&s, &e);
+    if (err == ERR_OK)
+        err = write_ready(&s, &e);
+    if (err == ERR_OK) {
+        log_start(&s);
+        stop_agents = wait_for_end(&s, &signals);
+        remove_ready(&s);
+    } else {
+        fprintf(stderr, "purser: %s: %s\n", err_name(err), e.text);
+    }
+    close_all(&s, stop_agents);
+    return err_exit_code(err);
+}

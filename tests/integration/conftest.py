@@ -1,0 +1,64 @@
+"""Fixtures. One purser per module where tests only make calls; tests that break it make their own."""
+
+import pytest
+
+from harness import Purser, Sim, new_key
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes more than ten seconds")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failure shows what the servers logged during the test."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.when != "call" or not report.failed:
+        return
+    for name, value in item.funcargs.items():
+        if isinstance(value, Purser) and value.process is not None:
+            report.sections.append((f"log of {name}", value.process.log(value.mark)[-20000:]))
+
+
+@pytest.fixture(scope="module")
+def shared_sim():
+    sim = Sim({"anthropic-api": new_key()})
+    yield sim
+    sim.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_purser(shared_sim):
+    purser = Purser(shared_sim)
+    yield purser
+    purser.stop()
+
+
+@pytest.fixture
+def sim(shared_sim):
+    """The module's sim with nothing remembered."""
+    shared_sim.reset()
+    return shared_sim
+
+
+@pytest.fixture
+def purser(sim, shared_purser):
+    """The module's purser; its log is shown from here on when the test fails."""
+    shared_purser.mark = shared_purser.process.log_path.stat().st_size
+    return shared_purser
+
+
+@pytest.fixture
+def own_sim():
+    sim = Sim({"anthropic-api": new_key()})
+    yield sim
+    sim.stop()
+
+
+@pytest.fixture
+def own_purser(own_sim):
+    """A purser that the test may kill parts of."""
+    purser = Purser(own_sim)
+    yield purser
+    purser.stop()

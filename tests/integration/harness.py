@@ -1,0 +1,405 @@
+"""What the integration tests stand on: a fake vendor, a whole purser, and clients to call it with.
+
+Every object starts real processes on free ports with its own temporary state and stops them again.
+Nothing here sleeps for luck: wait_until() waits for a condition.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import httpx
+
+SOURCE = Path(os.environ.get("SOURCE_ROOT", Path(__file__).resolve().parents[2]))
+BUILD = Path(os.environ.get("BUILD_DIR") or os.environ.get("PURSER_BUILD") or SOURCE / "build").resolve()
+PROGRAM = BUILD / "purser"
+NODE_MODULES = SOURCE / "build" / "node" / "node_modules"
+CLAUDE = NODE_MODULES / "@anthropic-ai" / "claude-code-linux-x64" / "claude"
+# Under sanitizers and valgrind everything takes longer.
+PATIENCE = float(os.environ.get("TEST_PATIENCE", "1"))
+
+ANTHROPIC_BASE = "/api/v1/internal/llm/anthropic"
+MODEL = "anthropic/claude-opus-4-7"
+VENDOR_MODEL = "claude-opus-4-7"
+
+
+def wait_until(condition, what, seconds=10.0):
+    """Calls condition until it answers something true, and returns that."""
+    end = time.monotonic() + seconds * PATIENCE
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds * PATIENCE:g} s in vain for: {what}")
+        time.sleep(0.02)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def new_key():
+    """A credential for the fake vendor: random, and shaped like nobody's."""
+    return "sim-key-" + uuid.uuid4().hex
+
+
+def make_folder():
+    """A folder that other uids may pass through, as an agent's home below it needs."""
+    path = Path(tempfile.mkdtemp(prefix="purser-test-"))
+    path.chmod(0o711)
+    return path
+
+
+def clean_environment(**more):
+    """Nothing of the caller's credentials or settings; only what a program needs to run at all."""
+    keep = ("PATH", "HOME", "LANG", "TMPDIR", "USER", "PURSER_NGINX", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "LD_PRELOAD")
+    return {k: os.environ[k] for k in keep if k in os.environ} | more
+
+
+class Process:
+    """A child in a process group of its own, with its output in a file."""
+
+    def __init__(self, argv, log, env=None, cwd=None):
+        self.argv = [str(a) for a in argv]
+        self.log_path = Path(log)
+        with open(self.log_path, "ab") as out:
+            self.child = subprocess.Popen(
+                self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                env=env if env is not None else clean_environment(), cwd=cwd, start_new_session=True)
+
+    @property
+    def pid(self):
+        return self.child.pid
+
+    def alive(self):
+        return self.child.poll() is None
+
+    def log(self, since=0):
+        return self.log_path.read_bytes()[since:].decode(errors="replace")
+
+    def stop(self, how=signal.SIGTERM, seconds=15):
+        if self.alive():
+            self.child.send_signal(how)
+        try:
+            return self.child.wait(seconds * PATIENCE)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self.child.wait(5)
+            raise AssertionError(f"{self.argv[:2]} did not stop on signal {how}:\n{self.log()[-4000:]}")
+
+
+def children(pid):
+    """Pids of the living descendants of pid."""
+    parent = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if fields[0] != "Z":
+                parent[int(stat.parent.name)] = int(fields[1])
+    found, fringe = [], [pid]
+    while fringe:
+        at = fringe.pop()
+        below = [p for p, above in parent.items() if above == at]
+        found += below
+        fringe += below
+    return found
+
+
+def command_of(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    return ""
+
+
+class Sim:
+    """The fake vendor as a process of its own."""
+
+    def __init__(self, keys=None, *, folder=None, listen="127.0.0.1:0", calls_kept=None):
+        self.keys = keys or {}
+        self.own_folder = folder is None
+        self.folder = folder or make_folder()
+        argv = [PROGRAM, "sim", "--listen", listen]
+        argv += ["--accept-any-key"] if not self.keys else []
+        argv += ["--calls", calls_kept] if calls_kept else []
+        for name, key in self.keys.items():
+            argv += ["--key", f"{key}@{name}"]
+        self.process = Process(argv, self.folder / f"sim-{uuid.uuid4().hex[:6]}.log")
+        self.url = wait_until(self._first_line, "the sim to print its URL")
+
+    def _first_line(self):
+        assert self.process.alive(), "the sim died: " + self.process.log()
+        line, end, _ = self.process.log().partition("\n")
+        return line if end else None
+
+    def stats(self):
+        return httpx.get(self.url + "/__sim/stats", timeout=10).json()
+
+    def calls(self, **wanted):
+        """The calls whose fields equal what is wanted, oldest first; kind "messages" unless said."""
+        wanted = {"kind": "messages"} | wanted
+        found = [c for c in self.stats()["calls"] if all(c[k] == v for k, v in wanted.items())]
+        return sorted(found, key=lambda c: c["id"])
+
+    def reset(self):
+        httpx.post(self.url + "/__sim/reset", timeout=10)
+
+    def stop(self):
+        code = self.process.stop()
+        if self.own_folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        assert code == 0, f"the sim ended with {code}: {self.process.log()}"
+
+
+class Problem(AssertionError):
+    """The API said no where a test expected yes."""
+
+    def __init__(self, response):
+        self.status = response.status_code
+        self.body = response.text
+        super().__init__(f"{response.request.method} {response.request.url.path}: {self.status} {self.body}")
+
+
+class Agent:
+    """A started workspace: its id, its environment, its gateway."""
+
+    def __init__(self, purser, workspace, org, env):
+        self.purser, self.id, self.org, self.env = purser, workspace, org, env
+
+    @property
+    def token(self):
+        return self.env["MOLECULE_LLM_USAGE_TOKEN"]
+
+    def anthropic(self, **more):
+        import anthropic
+
+        return anthropic.Anthropic(base_url=self.env["ANTHROPIC_BASE_URL"], api_key=self.token,
+                                   max_retries=0, timeout=30, **more)
+
+    def post(self, body=None, *, content=None, headers=None, path="/v1/messages", token=None):
+        """A raw call of the gateway: what no well-behaved client would send."""
+        if body is not None:
+            content = json.dumps(body)
+        return httpx.post(self.env["ANTHROPIC_BASE_URL"] + path, content=content, timeout=30, headers={
+            "x-api-key": token or self.token, "content-type": "application/json",
+            "anthropic-version": "2023-06-01"} | (headers or {}))
+
+    def usage(self):
+        return self.purser.api("GET", f"/workspaces/{self.id}/usage", org=self.org)
+
+    def entries(self):
+        return self.usage()["entries"]
+
+    def wait_entries(self, n, seconds=5):
+        """The ledger's rows, once there are n; more than n is a failure."""
+        wait_until(lambda: len(self.entries()) >= n, f"{n} ledger rows", seconds)
+        rows = self.entries()
+        assert len(rows) == n, rows
+        return rows
+
+    def row(self):
+        return self.purser.api("GET", f"/workspaces/{self.id}", org=self.org)
+
+    def stop(self):
+        return self.purser.api("POST", f"/workspaces/{self.id}/stop", org=self.org)
+
+
+class Purser:
+    """`purser up` with its own state, on a free port, sending vendors' calls to a sim."""
+
+    def __init__(self, sim=None, *, keys=None, flags=(), wait=True, state=None, port=None, env=None):
+        self.sim = sim
+        self.folder = make_folder()
+        self.state = Path(state) if state else self.folder / "state"
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.flags = list(flags)
+        self.env = env or {}
+        self.process = None
+        self.org = None
+        self.start(wait=wait)
+        if wait:
+            for provider, key in (keys if keys is not None else sim.keys if sim else {}).items():
+                self.api("PUT", f"/admin/platform/keys/{provider}", {"value": key})
+
+    # ---- the processes ----
+
+    def argv(self):
+        argv = [PROGRAM, "up", "--state", self.state, "--listen", f"127.0.0.1:{self.port}"]
+        if self.sim is not None:
+            argv += ["--vendor-override-url", self.sim.url]
+        return argv + self.flags
+
+    def start(self, wait=True):
+        self.process = Process(self.argv(), self.folder / "log", env=clean_environment(**self.env), cwd=self.folder)
+        self.mark = 0
+        if wait:
+            wait_until(self._ready, "purser up to be ready", 20)
+
+    def _ready(self):
+        assert self.process.alive(), f"purser up ended with {self.process.child.returncode}:\n{self.log()}"
+        return self.healthy()
+
+    def health(self):
+        return httpx.get(self.url + "/health", timeout=5)
+
+    def healthy(self):
+        with contextlib.suppress(httpx.HTTPError):
+            return self.health().status_code == 200
+        return False
+
+    def stop(self, how=signal.SIGINT):
+        """Ctrl-C: everything that was started ends with it."""
+        below = children(self.process.pid)
+        code = self.process.stop(how, 20)
+        left = [f"{p} {command_of(p)}" for p in below if self._is_ours(p)]
+        shutil.rmtree(self.folder, ignore_errors=True)
+        assert not left, f"left behind: {left}"
+        return code
+
+    def _is_ours(self, pid):
+        with contextlib.suppress(OSError):
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            return state != "Z" and os.path.exists(f"/proc/{pid}/exe") and (
+                str(self.state) in command_of(pid) or "nginx" in command_of(pid))
+        return False
+
+    def abandon(self):
+        """For tests that broke it on purpose: no questions asked."""
+        for pid in [*children(self.process.pid), self.process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.child.wait(10)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def purserd_pid(self):
+        """The control plane: the child that runs this program and is neither sim nor shim."""
+        for pid in children(self.process.pid):
+            argv = command_of(pid).split(" ")
+            if argv[0].endswith("purser") and len(argv) > 1 and argv[1].lstrip("_") in ("serve", "purserd"):
+                return pid
+        return None
+
+    def worker_pids(self):
+        return [p for p in children(self.process.pid) if command_of(p).startswith("nginx: worker process")
+                and "shutting down" not in command_of(p)]
+
+    def log(self):
+        return self.process.log()
+
+    # ---- the API ----
+
+    @property
+    def admin_token(self):
+        return (self.state / "admin-token").read_text().strip()
+
+    def request(self, method, path, body=None, *, org=None, token=None, headers=None):
+        token = self.admin_token if token is None else token
+        h = {"Authorization": f"Bearer {token}"} if token else {}
+        if org is not None:
+            h["X-Molecule-Org-Id"] = org
+        return httpx.request(method, self.url + path, json=body, headers=h | (headers or {}), timeout=30)
+
+    def api(self, method, path, body=None, **more):
+        """The decoded answer of a call that must succeed."""
+        response = self.request(method, path, body, **more)
+        if response.status_code >= 300:
+            raise Problem(response)
+        return response.json() if response.content else None
+
+    def new_org(self, name=None):
+        name = name or "org-" + uuid.uuid4().hex[:8]
+        return self.api("POST", "/admin/orgs", {"slug": name, "name": name})["id"]
+
+    def default_org(self):
+        if self.org is None:
+            self.org = self.new_org()
+        return self.org
+
+    def new_workspace(self, command, *, org=None, model=MODEL, start=True, **more):
+        org = org or self.default_org()
+        made = self.api("POST", "/workspaces", {
+            "name": "ws-" + uuid.uuid4().hex[:8], "runtime": "claude-code", "model": model,
+            "command": command, "start": start} | more, org=org)
+        return made["id"], org
+
+    def new_agent(self, *, command="sleep 600", org=None, model=MODEL, **more):
+        """Starts a workspace that writes its environment down and then runs the shell command."""
+        script = f'umask 077; echo $$ > "$HOME/pid"; env -0 > "$HOME/env.part" && mv "$HOME/env.part" "$HOME/env"; exec {command}'
+        workspace, org = self.new_workspace(["/bin/sh", "-c", script], org=org, model=model, **more)
+        return Agent(self, workspace, org, wait_until(lambda: self.read_env(workspace), "the agent's environment"))
+
+    def home(self, workspace):
+        """The agent's HOME, wherever it was put."""
+        for root in (self.state, Path("/run/purser"), self.folder):
+            for home in root.glob(f"**/homes/{workspace}"):
+                return home
+        return None
+
+    def read_env(self, workspace):
+        home = self.home(workspace)
+        if home is None or not (home / "env").exists():
+            return None
+        pairs = (home / "env").read_text().split("\0")
+        return dict(p.split("=", 1) for p in pairs if p)
+
+    # ---- the command line ----
+
+    def cli(self, *argv, stdin=None, check=True, **env):
+        done = subprocess.run(
+            [str(PROGRAM), *map(str, argv)], input=stdin, text=True, capture_output=True, timeout=60 * PATIENCE,
+            env=clean_environment(PURSER_SERVER=self.url, PURSER_TOKEN=self.admin_token, **env))
+        if check:
+            assert done.returncode == 0, f"{argv}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+
+def run_up(*flags, seconds=30, env=None):
+    """`purser up` that is expected to end by itself; returns the finished process."""
+    return subprocess.run([str(PROGRAM), "up", *map(str, flags)], text=True, capture_output=True,
+                          timeout=seconds * PATIENCE, stdin=subprocess.DEVNULL,
+                          env=clean_environment(**(env or {})))
+
+
+class InBackground:
+    """Runs function in a thread; result() gives what it returned or raises what it raised."""
+
+    def __init__(self, function, *args):
+        self.answer = self.trouble = None
+        self.thread = threading.Thread(target=self._run, args=(function, args), daemon=True)
+        self.thread.start()
+
+    def _run(self, function, args):
+        try:
+            self.answer = function(*args)
+        except BaseException as e:  # handed over, not swallowed
+            self.trouble = e
+
+    def result(self, seconds=30):
+        self.thread.join(seconds * PATIENCE)
+        assert not self.thread.is_alive(), "still running"
+        if self.trouble is not None:
+            raise self.trouble
+        return self.answer
+
+
+# ---- prices, worked out here a second time on purpose: nano-USD of claude-opus-4-7 ----
+
+OPUS = {"input": 5_000, "output": 25_000, "cache_read": 500, "cache_write_5m": 6_250, "cache_write_1h": 10_000}
+
+
+def opus_cost(usage):
+    """usage as the sim tells it; the prices are nano-USD per token."""
+    return sum(usage[kind] * price for kind, price in OPUS.items())

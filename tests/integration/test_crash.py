@@ -1,0 +1,89 @@
+"""The two crashes that fix the architecture: a worker dies in mid-stream, purserd dies during a call."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from harness import MODEL, PATIENCE, InBackground, wait_until
+
+
+def ask(text):
+    return {"model": MODEL, "max_tokens": 400, "messages": [{"role": "user", "content": text}]}
+
+
+@pytest.fixture
+def agent(own_purser):
+    return own_purser.new_agent()
+
+
+def stream(agent, text):
+    with agent.anthropic().messages.stream(**ask(text)) as s:
+        return "".join(s.text_stream)
+
+
+def wait_for_events(sim, n):
+    return wait_until(lambda: [c for c in sim.calls(outcome="open") if c["events"] >= n], f"{n} events")[0]
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_worker_killed_in_mid_stream_leaves_one_recovered_row_with_exact_input(own_sim, own_purser, agent):
+    call = InBackground(stream, agent, "sim: input=4321 cache_read=17 output=300 events=300 delay_ms=50")
+    wait_for_events(own_sim, 5)
+    for pid in own_purser.worker_pids():
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(Exception):
+        call.result()
+
+    (row,) = agent.wait_entries(1)
+    assert (row["state"], row["certainty"]) == ("recovered", "estimated"), row
+    assert (row["input_tokens"], row["cache_read_tokens"]) == (4321, 17)
+    assert 0 < row["output_tokens"] <= 400
+    (truth,) = wait_until(lambda: own_sim.calls(outcome="aborted_by_client"), "the vendor to notice")
+    assert row["output_tokens"] >= truth["usage"]["output"]
+
+    # nginx made a new worker; the next call is as good as any, and the old row is not booked twice.
+    assert "Hello!" in wait_until(lambda: try_stream(agent, "hi"), "a new worker")
+    assert sorted(r["state"] for r in agent.wait_entries(2)) == ["recovered", "settled"]
+
+
+def try_stream(agent, text):
+    try:
+        return stream(agent, text)
+    except OSError:
+        return None
+    except Exception as e:  # whatever this SDK wraps a refused connection in
+        if "onnect" in str(e):
+            return None
+        raise
+
+
+def test_a_call_and_an_agent_outlive_purserd(own_sim, own_purser):
+    agent = own_purser.new_agent(command="sleep 601")
+    pid = int((own_purser.home(agent.id) / "pid").read_text())
+    status = agent.row()["status"]
+    call = InBackground(stream, agent, 'sim: input=1000 output=60 events=60 delay_ms=50 text="as if nothing happened"')
+    wait_for_events(own_sim, 5)
+    old = own_purser.purserd_pid()
+    assert old is not None
+    os.kill(old, signal.SIGKILL)
+    assert call.result() == "as if nothing happened"
+
+    wait_until(lambda: own_purser.purserd_pid() not in (None, old) and own_purser.healthy(), "purserd to be back", 15)
+    back = time.monotonic()
+    (row,) = agent.wait_entries(1)
+    assert time.monotonic() - back < 1 * PATIENCE
+    assert (row["state"], row["certainty"], row["input_tokens"], row["output_tokens"]) == ("settled", "exact", 1000, 60)
+
+    assert is_alive(pid) and agent.row()["status"] == status
+    assert stream(agent, "hi").startswith("Hello!")
+    agent.stop()
+    wait_until(lambda: not is_alive(pid), "the agent to be stopped by the purserd that found it")

@@ -1,0 +1,87 @@
+#include "daemon/child.h"
+
+#include "base/ids.h"
+#include "unit.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int
+run_to_end(const char *const *argv)
+{
+    struct child c = {.name = "it", .argv = argv};
+    struct error e = {0};
+    int status = 0;
+
+    assert_int_equal(child_start(&c, &e), ERR_OK);
+    assert_int_equal(waitpid(c.pid, &status, 0), c.pid);
+    return status;
+}
+
+static void
+runs_in_a_group_of_its_own(void **state)
+{
+    /* The field "Pgrp" of its own stat equals its pid. */
+    const char *const argv[] = {"/bin/sh", "-c",
+        "read -r pid name state ppid group rest < /proc/$$/stat && test \"$group\" = $$", NULL};
+
+    assert_int_equal(run_to_end(argv), 0);
+}
+
+static void
+says_why_a_program_cannot_be_started(void **state)
+{
+    const char *const argv[] = {"/nowhere/nginx", NULL};
+    struct child c = {.name = "nginx", .argv = argv};
+    struct error e = {0};
+
+    assert_int_equal(child_start(&c, &e), ERR_IO);
+    assert_int_equal(c.pid, 0);
+    assert_non_null(strstr(e.text, "/nowhere/nginx"));
+    assert_non_null(strstr(e.text, "No such file"));
+}
+
+static void
+tells_how_it_ended(void **state)
+{
+    const char *const seven[] = {"/bin/sh", "-c", "exit 7", NULL};
+    const char *const killed[] = {"/bin/sh", "-c", "kill -9 $$", NULL};
+    char text[64];
+
+    child_status_text(run_to_end(seven), text);
+    assert_string_equal(text, "ended with code 7");
+    child_status_text(run_to_end(killed), text);
+    assert_string_equal(text, "was killed by signal 9");
+}
+
+static void
+pauses_grow_and_are_forgotten_after_a_healthy_time(void **state)
+{
+    struct child c = {.name = "it", .started_ms = clock_monotonic_ms()};
+    int last = 0;
+
+    for (int i = 0; i < 10; i++) {
+        child_plan_restart(&c);
+        assert_true(c.pause_ms > last || c.pause_ms == 10000);
+        assert_true(c.restart_ms > clock_monotonic_ms());
+        last = c.pause_ms;
+    }
+    assert_int_equal(last, 10000);
+    c.started_ms -= 60000;
+    child_plan_restart(&c);
+    assert_int_equal(c.pause_ms, 100);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(runs_in_a_group_of_its_own),
+        TEST(says_why_a_program_cannot_be_started),
+        TEST(tells_how_it_ended),
+        TEST(pauses_grow_and_are_forgotten_after_a_healthy_time),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
