@@ -4,7 +4,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "core/num.h"
+#include "edge/gateway_proc.h"
 #include "edge/key_ring.h"
 #include "edge/nginx_conf.h"
 #include "edge/policy_file.h"
@@ -64,71 +64,66 @@ edge_has_platform_key(struct edge *g, struct str provider)
     return found;
 }
 
-/* A pid file may outlive its process, and the number be given to another. */
-static bool
-is_nginx(pid_t pid)
-{
-    char path[32], name[16] = "";
-    AUTO_CLOSE int fd = -1;
-
-    snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    return fd != -1 && read(fd, name, sizeof(name)) > 0 &&
-        str_starts_with(str_from_cstr(name), STR("nginx"));
-}
-
-/* nginx's master, 0 when there is none. */
-static pid_t
-gateway_pid(const struct edge *g)
-{
-    AUTO_ARENA struct arena a;
-    AUTO_CLOSE int fd = -1;
-    char text[32];
-    ssize_t n;
-    uint64_t pid;
-
-    arena_init(&a);
-    fd = open(arena_printf(&a, "%.*s/nginx.pid", STR_ARG(g->o.run_dir)).p, O_RDONLY | O_CLOEXEC);
-    n = fd == -1 ? -1 : read(fd, text, sizeof(text));
-    if (n <= 0 || !num_parse_u64(str_trim((struct str){text, (size_t)n}), &pid) || pid <= 1 ||
-        pid > INT32_MAX)
-        return 0;
-    return is_nginx((pid_t)pid) ? (pid_t)pid : 0;
-}
-
 bool
 edge_gateway_present(struct edge *g)
 {
-    return gateway_pid(g) != 0;
+    return gateway_master(g->o.run_dir) != 0;
 }
 
-/* Asks nginx for a new cycle and waits until it has fetched the keys: then the new workers come. */
+/* Until nginx has fetched the keys for its new cycle. Called with the lock held. */
+static enum err
+wait_for_fetch(struct edge *g, uint64_t before, const struct timespec *until, struct error *e)
+{
+    while (g->served_n == before) {
+        if (pthread_cond_timedwait(&g->served, &g->lock, until) != 0)
+            return fail(e, ERR_GATEWAY_UNUSABLE,
+                "nginx did not take its new configuration within %d s: its error log says why",
+                RELOAD_WAIT_MS / 1000);
+    }
+    return ERR_OK;
+}
+
+/* Until the workers of the cycle before take no more calls: they know neither new keys nor hosts. */
+static enum err
+wait_for_workers(const pid_t *workers, size_t n, const struct timespec *until, struct error *e)
+{
+    const struct timespec pause = {.tv_nsec = 5000000};
+
+    for (size_t i = 0; i < n; i++) {
+        while (gateway_worker_accepts(workers[i])) {
+            struct timespec now;
+
+            clock_gettime(CLOCK_REALTIME, &now);
+            if (now.tv_sec >= until->tv_sec)
+                return fail(e, ERR_GATEWAY_UNUSABLE, "nginx's old workers go on taking calls");
+            nanosleep(&pause, NULL);
+        }
+    }
+    return ERR_OK;
+}
+
+/* Asks nginx for a new cycle and returns when only its new workers take calls. */
 static enum err
 reload_gateway(struct edge *g, struct error *e)
 {
-    pid_t pid = gateway_pid(g);
+    pid_t master = gateway_master(g->o.run_dir), workers[GATEWAY_WORKERS_MAX];
+    size_t workers_n = master == 0 ? 0 : gateway_workers(master, workers);
     struct timespec until;
+    enum err err = ERR_OK;
     uint64_t before;
-    int waited = 0;
 
-    if (pid == 0)
+    if (master == 0)
         return ERR_OK; /* it reads the new configuration when it starts */
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += RELOAD_WAIT_MS / 1000;
     pthread_mutex_lock(&g->lock);
     before = g->served_n;
-    if (kill(pid, SIGHUP) == -1) {
-        pthread_mutex_unlock(&g->lock);
-        return fail_errno(e, ERR_GATEWAY_UNUSABLE, "reloading nginx (pid %d)", (int)pid);
-    }
-    while (g->served_n == before && waited == 0)
-        waited = pthread_cond_timedwait(&g->served, &g->lock, &until);
+    if (kill(master, SIGHUP) == -1)
+        err = fail_errno(e, ERR_GATEWAY_UNUSABLE, "reloading nginx (pid %d)", (int)master);
+    else
+        err = wait_for_fetch(g, before, &until, e);
     pthread_mutex_unlock(&g->lock);
-    if (waited != 0)
-        return fail(e, ERR_GATEWAY_UNUSABLE,
-            "nginx (pid %d) did not take its new configuration within %d s: its error log says why",
-            (int)pid, RELOAD_WAIT_MS / 1000);
-    return ERR_OK;
+    return err == ERR_OK ? wait_for_workers(workers, workers_n, &until, e) : err;
 }
 
 /*
