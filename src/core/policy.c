@@ -134,8 +134,8 @@ policy_token_remove(struct policy *p, const uint8_t digest[static 32])
     return true;
 }
 
-bool
-policy_token_find(const struct policy *p, const uint8_t digest[static 32], struct policy_token *ret)
+static bool
+find_once(const struct policy *p, const uint8_t digest[static 32], struct policy_token *ret)
 {
     uint32_t mask = p->header->token_slots - 1;
     uint32_t at = home_slot(p, digest);
@@ -159,6 +159,13 @@ policy_token_find(const struct policy *p, const uint8_t digest[static 32], struc
             return true;
     }
     return false;
+}
+
+bool
+policy_token_find(const struct policy *p, const uint8_t digest[static 32], struct policy_token *ret)
+{
+    /* Once more: replaced meanwhile, it may have gone from a slot ahead of us to one behind us. */
+    return find_once(p, digest, ret) || find_once(p, digest, ret);
 }
 
 int

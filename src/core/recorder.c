@@ -164,6 +164,10 @@ book(
             (p->flags & exact) == exact ? p->counts : usage_estimate(&p->counts, p->text_bytes);
         int64_t cost;
 
+        /* The text may be richer in bytes than in tokens; beyond the bound only the vendor's own count goes. */
+        if (usage.output > open->output_bound)
+            usage.output = p->counts.output > open->output_bound ? p->counts.output
+                                                                  : open->output_bound;
         tier = price_find(open->tiers, open->tiers_n, open->opened_ms, usage_prompt_tokens(&usage));
         if (tier == NULL || !price_cost(tier, &usage, &cost))
             return;

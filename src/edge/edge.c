@@ -18,7 +18,7 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 
-enum { CONFIRM_MS = 1000, RESOLVE_MS = 30000, RELOAD_WAIT_MS = 5000 };
+enum { CONFIRM_MS = 1000, RESOLVE_MS = 30000, ROTATION_MS = 600000, RELOAD_WAIT_MS = 5000 };
 
 struct edge {
     struct edge_options o;
@@ -28,6 +28,7 @@ struct edge {
     struct edge_keys keys;
     uint64_t served_n; /* how often nginx fetched the keys */
     struct routes routes;
+    int64_t routes_ms; /* when they were brought to the gateway, by the monotonic clock */
     struct policy_file policy;
     uint8_t (*inherited)[32]; /* tokens an earlier purserd published and nobody confirmed yet */
     size_t inherited_n;
@@ -145,9 +146,12 @@ change_routes(struct edge *g, bool force, struct error *e)
     if (err != ERR_OK)
         return err;
     routes_resolve(fresh);
-    routes_mark_reachable(fresh);
     pthread_mutex_lock(&g->lock);
-    same = routes_same_hosts(fresh, &g->routes);
+    routes_keep_addresses(fresh, &g->routes);
+    routes_mark_reachable(fresh);
+    same = routes_same_hosts(fresh, &g->routes) ||
+        (routes_overlap(fresh, &g->routes) &&
+            clock_monotonic_ms() - g->routes_ms < ROTATION_MS);
     pthread_mutex_unlock(&g->lock);
     if (same && !force)
         return ERR_OK;
@@ -158,8 +162,10 @@ change_routes(struct edge *g, bool force, struct error *e)
         return err;
     pthread_mutex_lock(&g->lock);
     err = policy_file_replace(&g->policy, fresh, g->o.registry->fingerprint, e);
-    if (err == ERR_OK)
+    if (err == ERR_OK) {
         g->routes = *fresh;
+        g->routes_ms = clock_monotonic_ms();
+    }
     pthread_mutex_unlock(&g->lock);
     return err;
 }

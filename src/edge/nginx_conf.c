@@ -60,7 +60,7 @@ render_upstreams(const struct routes *routes, struct buf *out)
             continue; /* nginx would refuse to start; its calls get 502 */
         buf_addf(out, "  upstream %s {\n", h->upstream);
         for (size_t k = 0; k < h->addresses_n; k++)
-            buf_addf(out, "    server %s max_fails=0;\n", h->addresses[k]);
+            buf_addf(out, "    server %s max_fails=1 fail_timeout=10s;\n", h->addresses[k]);
         buf_add(out,
             STR("    keepalive 64;\n    keepalive_timeout 30s;\n"
                 "    keepalive_requests 100000;\n  }\n"));
@@ -102,6 +102,14 @@ render_call_location(const char *path, struct str dialect, bool tls, struct buf 
         "      proxy_set_header Connection \"\";\n"
         "      proxy_set_header Accept-Encoding \"\";\n"
         "      proxy_set_header Cookie \"\";\n"
+        /* What was scanned as JSON in UTF-8 is read as that, and nothing else. */
+        "      proxy_set_header Content-Type application/json;\n"
+        "      proxy_set_header Content-Encoding \"\";\n"
+        /* Other credentials and whose bill it is: not the agent's to choose. */
+        "      proxy_set_header Proxy-Authorization \"\";\n"
+        "      proxy_set_header x-goog-api-key \"\";\n"
+        "      proxy_set_header OpenAI-Organization \"\";\n"
+        "      proxy_set_header OpenAI-Project \"\";\n"
         "%s"
         "    }\n",
         path, STR_ARG(dialect), STR_ARG(dialect), tls ? upstream_tls : "");
@@ -122,6 +130,9 @@ render_calls(bool tls, struct buf *out)
             "    proxy_connect_timeout 10s;\n"
             "    proxy_send_timeout 60s;\n"
             "    proxy_read_timeout 600s;\n"
+            "    # A vendor gives no orders to this proxy: a redirect would be a call without a slot.\n"
+            "    proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate\n"
+            "      X-Accel-Buffering X-Accel-Charset;\n"
             "    proxy_hide_header Set-Cookie;\n"
             "    proxy_hide_header anthropic-organization-id;\n"
             "    proxy_hide_header openai-organization;\n"

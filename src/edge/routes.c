@@ -73,11 +73,18 @@ put(char *to, size_t to_bytes, struct str s)
 static struct routes_host *
 host_of(struct routes *rs, const struct routes_url *url)
 {
-    struct routes_host h = {.tls = url->tls};
+    struct routes_host h;
     char name[sizeof(h.upstream) * 2];
 
+    memset(&h, 0, sizeof(h)); /* padding, too: lists of hosts are compared bytewise */
+    h.tls = url->tls;
     snprintf(name, sizeof(name), "purser_%s_%.*s_%.*s", url->tls ? "tls" : "tcp",
         STR_ARG(url->host), STR_ARG(url->port));
+    /* In a URL nginx would read what follows a colon as the port. */
+    for (char *c = name; *c != '\0'; c++) {
+        if (*c == ':')
+            *c = '_';
+    }
     if (!put(h.upstream, sizeof(h.upstream), str_from_cstr(name)) ||
         !put(h.host, sizeof(h.host), url->host) || !put(h.port, sizeof(h.port), url->port))
         return NULL;
@@ -230,6 +237,23 @@ routes_resolve(struct routes *rs)
 }
 
 void
+routes_keep_addresses(struct routes *fresh, const struct routes *before)
+{
+    for (size_t i = 0; i < fresh->hosts_n; i++) {
+        struct routes_host *h = &fresh->hosts[i];
+
+        for (size_t k = 0; k < before->hosts_n && h->addresses_n == 0; k++) {
+            const struct routes_host *old = &before->hosts[k];
+
+            if (strcmp(h->upstream, old->upstream) == 0) {
+                memcpy(h->addresses, old->addresses, sizeof(h->addresses));
+                h->addresses_n = old->addresses_n;
+            }
+        }
+    }
+}
+
+void
 routes_mark_reachable(struct routes *rs)
 {
     for (size_t i = 0; i < rs->n; i++) {
@@ -243,6 +267,31 @@ routes_mark_reachable(struct routes *rs)
             }
         }
     }
+}
+
+static bool
+share_an_address(const struct routes_host *a, const struct routes_host *b)
+{
+    for (size_t i = 0; i < a->addresses_n; i++) {
+        for (size_t k = 0; k < b->addresses_n; k++) {
+            if (strcmp(a->addresses[i], b->addresses[k]) == 0)
+                return true;
+        }
+    }
+    return a->addresses_n == 0 && b->addresses_n == 0;
+}
+
+bool
+routes_overlap(const struct routes *a, const struct routes *b)
+{
+    if (a->hosts_n != b->hosts_n)
+        return false;
+    for (size_t i = 0; i < a->hosts_n; i++) {
+        if (strcmp(a->hosts[i].upstream, b->hosts[i].upstream) != 0 ||
+            !share_an_address(&a->hosts[i], &b->hosts[i]))
+            return false;
+    }
+    return true;
 }
 
 bool

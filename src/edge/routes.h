@@ -41,8 +41,15 @@ enum err routes_make(const struct registry *r, struct str override_url, routes_h
 
 /* Asks the resolver for every host; a name that does not resolve keeps no address. May block. */
 void routes_resolve(struct routes *rs);
+/* A name that resolved before and does not now keeps its addresses: resolvers fail, vendors rarely. */
+void routes_keep_addresses(struct routes *fresh, const struct routes *before);
 /* Marks the endpoints whose host has an address. */
 void routes_mark_reachable(struct routes *rs);
+/*
+ * Same hosts, and each still has one of its addresses? Resolvers that rotate their answers must not
+ * make the gateway reload every time.
+ */
+bool routes_overlap(const struct routes *a, const struct routes *b);
 /* Same hosts with the same addresses? */
 bool routes_same_hosts(const struct routes *a, const struct routes *b);
 

@@ -132,8 +132,9 @@ ngx_http_purser_check_token(ngx_http_request_t *r, const ngx_http_purser_ctx_t *
     return REFUSAL_NONE;
 }
 
-static struct str
-ngx_http_purser_header(ngx_http_request_t *r, struct str name)
+/* Every line of it counts: the vendor may read another than the first. */
+static ngx_uint_t
+ngx_http_purser_body_is_encoded(ngx_http_request_t *r)
 {
     ngx_list_part_t *part = &r->headers_in.headers.part;
 
@@ -141,11 +142,15 @@ ngx_http_purser_header(ngx_http_request_t *r, struct str name)
         ngx_table_elt_t *headers = part->elts;
 
         for (ngx_uint_t i = 0; i < part->nelts; i++) {
-            if (str_equal((struct str){(char *)headers[i].lowcase_key, headers[i].key.len}, name))
-                return ngx_http_purser_str(headers[i].value);
+            struct str name = {(char *)headers[i].lowcase_key, headers[i].key.len};
+            struct str value = ngx_http_purser_str(headers[i].value);
+
+            if (str_equal(name, STR("content-encoding")) && value.n > 0 &&
+                !str_equal_name(value, STR("identity")))
+                return 1;
         }
     }
-    return STR_NONE;
+    return 0;
 }
 
 /* What can be said before the body is read. */
@@ -154,10 +159,12 @@ ngx_http_purser_check_head(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx)
 {
     struct policy *policy;
     struct policy_token token;
-    struct str text, encoding;
+    struct str text;
     enum refusal refusal;
 
-    if (r->headers_in.upgrade != NULL)
+    /* Other upgrades (h2c, which some clients always offer) may be ignored, and are. */
+    if (r->headers_in.upgrade != NULL &&
+        ngx_strcasestrn(r->headers_in.upgrade->value.data, "websocket", 9 - 1) != NULL)
         return REFUSAL_UPGRADE_REFUSED;
     refusal = ngx_http_purser_find_token(r, &text);
     if (refusal != REFUSAL_NONE)
@@ -168,8 +175,7 @@ ngx_http_purser_check_head(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx)
         return refusal;
     if (r->method != NGX_HTTP_POST)
         return REFUSAL_METHOD_NOT_ALLOWED;
-    encoding = ngx_http_purser_header(r, STR("content-encoding"));
-    if (encoding.n > 0 && !str_equal_name(encoding, STR("identity")))
+    if (ngx_http_purser_body_is_encoded(r))
         return REFUSAL_COMPRESSED_BODY;
     return REFUSAL_NONE;
 }
@@ -319,6 +325,9 @@ ngx_http_purser_access_handler(ngx_http_request_t *r)
 
     if (lcf->role != NGX_HTTP_PURSER_CALL || r != r->main)
         return NGX_DECLINED;
+    /* Led here by something else than the client's own request line: that would be another call. */
+    if (r->internal)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     ctx = ngx_http_purser_get_ctx(r);
     if (ctx != NULL)
         return ctx->body_read ? NGX_OK : NGX_DONE;

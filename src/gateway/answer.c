@@ -66,6 +66,11 @@ ngx_http_purser_unknown_handler(ngx_http_request_t *r)
     ngx_http_purser_loc_conf_t *lcf = ngx_http_get_module_loc_conf(r, ngx_http_purser_module);
 
     if (r->method == NGX_HTTP_HEAD) {
+        /* Unread, it would be taken for the next request of the connection. */
+        ngx_int_t rc = ngx_http_discard_request_body(r);
+
+        if (rc != NGX_OK)
+            return rc;
         r->headers_out.status = NGX_HTTP_OK;
         r->headers_out.content_length_n = 0;
         r->header_only = 1;

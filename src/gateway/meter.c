@@ -47,7 +47,8 @@ ngx_http_purser_header_filter(ngx_http_request_t *r)
     ctx->progress.first_byte_ms = ngx_http_purser_now_ms();
     if (ctx->progress.vendor_status == NGX_HTTP_OK) {
         type = ngx_http_purser_str(r->headers_out.content_type);
-        usage_meter_init(&ctx->meter, str_starts_with(type, STR("text/event-stream")));
+        usage_meter_init(&ctx->meter,
+            str_equal_name(str_slice(type, 0, ngx_min(type.n, 17)), STR("text/event-stream")));
         ctx->metering = 1;
         ngx_http_purser_free_body(r, ctx);
     } else {
@@ -88,7 +89,8 @@ ngx_http_purser_end(const ngx_http_purser_ctx_t *ctx)
     /* Who leaves after the last word has left nothing behind. */
     if ((ctx->meter.flags & USAGE_COMPLETE) != 0)
         return RECORDER_ENDED;
-    if (r->connection->error || r->headers_out.status == NGX_HTTP_CLIENT_CLOSED_REQUEST)
+    if (r->connection->error || r->connection->timedout ||
+        r->headers_out.status == NGX_HTTP_CLIENT_CLOSED_REQUEST)
         return RECORDER_CLIENT_LEFT;
     return RECORDER_ENDED;
 }

@@ -20,7 +20,7 @@
 
 extern ngx_module_t ngx_http_purser_module;
 
-enum { PURSER_LANES_MAX = 8 };
+enum { PURSER_LANES_MAX = 128 };
 
 typedef struct {
     ngx_str_t policy_path;

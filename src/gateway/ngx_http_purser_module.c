@@ -147,7 +147,11 @@ ngx_http_purser_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v, ui
         return ngx_http_purser_set_text(r, v, "%s%V", e->host, none);
     case VARIABLE_TLS_NAME:
         v->data = (u_char *)e->host;
-        v->len = (unsigned)str_find_char(str_from_cstr(e->host), ':');
+        v->len = (unsigned)str_find_char(str_from_cstr(e->host), e->host[0] == '[' ? ']' : ':');
+        if (e->host[0] == '[') {
+            v->data++;
+            v->len--;
+        }
         return NGX_OK;
     case VARIABLE_X_API_KEY:
         if (e->header == AUTH_HEADER_X_API_KEY)

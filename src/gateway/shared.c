@@ -166,7 +166,10 @@ ngx_http_purser_slot_search(ngx_http_purser_worker_t *w, uint32_t *ret)
     return NGX_DECLINED;
 }
 
-/* A free slot of our own lanes. When they are full, another lane is tried for, once a second. */
+/*
+ * A free slot of our own lanes. When they are full, another lane is taken; when there is none, the
+ * next try is a second later.
+ */
 ngx_int_t
 ngx_http_purser_slot_take(ngx_log_t *log, uint32_t *ret)
 {
@@ -176,10 +179,11 @@ ngx_http_purser_slot_take(ngx_log_t *log, uint32_t *ret)
         return NGX_OK;
     if (w->lane_tried == ngx_time())
         return NGX_DECLINED;
-    w->lane_tried = ngx_time();
-    ngx_log_error(NGX_LOG_WARN, log, 0, "%ui lanes of the recorder are full, looking for another",
-        w->lanes_n);
-    if (ngx_http_purser_lane_take(w) != NGX_OK)
+    if (ngx_http_purser_lane_take(w) != NGX_OK) {
+        w->lane_tried = ngx_time();
+        ngx_log_error(NGX_LOG_WARN, log, 0,
+            "%ui lanes of the recorder are full and no other is free: calls are refused", w->lanes_n);
         return NGX_DECLINED;
+    }
     return ngx_http_purser_slot_search(w, ret);
 }

@@ -8,7 +8,11 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-enum { LANES = 16 };
+/*
+ * Every worker needs a lane of its own, and after a reload the old workers keep theirs until their
+ * last stream ends: many more lanes than processors. A worker takes another when one is full.
+ */
+enum { LANES_MIN = 16, LANES_MAX = 128, LANE_SLOTS = 512 };
 
 /*
  * A new recorder beside the final name, whole before it gets it. Its space is allocated: a write to
@@ -17,8 +21,10 @@ enum { LANES = 16 };
 static enum err
 make(const struct recorder_file_options *o, const char *path, struct error *e)
 {
-    uint32_t per_lane = o->slots / LANES == 0 ? 1 : o->slots / LANES;
-    size_t bytes = recorder_bytes(LANES, per_lane);
+    uint32_t wanted = o->slots / LANE_SLOTS;
+    uint32_t lanes = wanted < LANES_MIN ? LANES_MIN : wanted > LANES_MAX ? LANES_MAX : wanted;
+    uint32_t per_lane = o->slots / lanes == 0 ? 1 : o->slots / lanes;
+    size_t bytes = recorder_bytes(lanes, per_lane);
     AUTO_CLOSE int fd = -1;
     AUTO_ARENA struct arena a;
     const char *fresh;
@@ -39,7 +45,7 @@ make(const struct recorder_file_options *o, const char *path, struct error *e)
     memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED)
         return fail_errno(e, ERR_STATE_UNUSABLE, "mapping the recorder %s", fresh);
-    recorder_format(memory, LANES, per_lane, o->node.b);
+    recorder_format(memory, lanes, per_lane, o->node.b);
     munmap(memory, bytes);
     if (fsync(fd) == -1 || rename(fresh, path) == -1)
         return fail_errno(e, ERR_STATE_UNUSABLE, "making the recorder %s", path);

@@ -137,6 +137,38 @@ an_unresolved_host_is_left_out_of_the_configuration(void **state)
     buf_done(&out);
 }
 
+static void
+set_addresses(struct routes *rs, const char *first, const char *second)
+{
+    memset(rs, 0, sizeof(*rs));
+    rs->hosts_n = 1;
+    snprintf(rs->hosts[0].upstream, sizeof(rs->hosts[0].upstream), "purser_tls_v_443");
+    for (int i = 0; i < 2; i++) {
+        const char *address = i == 0 ? first : second;
+
+        if (address != NULL)
+            snprintf(rs->hosts[0].addresses[rs->hosts[0].addresses_n++], ROUTES_ADDRESS_BYTES, "%s",
+                address);
+    }
+}
+
+static void
+a_rotated_answer_overlaps_and_a_lost_one_keeps_the_addresses_before(void **state)
+{
+    static struct routes before, fresh;
+
+    set_addresses(&before, "192.0.2.1:443", "192.0.2.2:443");
+    set_addresses(&fresh, "192.0.2.2:443", "192.0.2.3:443");
+    assert_false(routes_same_hosts(&before, &fresh));
+    assert_true(routes_overlap(&before, &fresh));
+    set_addresses(&fresh, "192.0.2.7:443", NULL);
+    assert_false(routes_overlap(&before, &fresh));
+    set_addresses(&fresh, NULL, NULL);
+    assert_false(routes_overlap(&before, &fresh));
+    routes_keep_addresses(&fresh, &before);
+    assert_true(routes_same_hosts(&before, &fresh));
+}
+
 int
 main(void)
 {
@@ -144,6 +176,7 @@ main(void)
         TEST(base_urls_are_taken_apart_or_refused),
         TEST(every_platform_model_has_a_route_and_only_keyed_vendors_a_host),
         TEST(an_override_moves_every_vendor_and_keeps_their_paths),
+        TEST(a_rotated_answer_overlaps_and_a_lost_one_keeps_the_addresses_before),
         TEST(an_unresolved_host_is_left_out_of_the_configuration),
     };
 
