@@ -44,6 +44,12 @@ struct api_health {
 };
 typedef void api_health_fn(void *ctx, struct api_health *ret);
 
+/*
+ * Reads the registry's file again and puts it in force everywhere (api_registry_swap() among it).
+ * ERR_REGISTRY_INVALID with file and line: the old one stays. *ret_changed: it is another one now.
+ */
+typedef enum err api_reload_fn(void *ctx, bool *ret_changed, struct error *e);
+
 struct api_options {
     struct store *store;
     struct vault *vault;
@@ -58,6 +64,8 @@ struct api_options {
     size_t hosts_n;
     api_health_fn *health; /* may be NULL */
     void *health_ctx;
+    api_reload_fn *reload_registry; /* may be NULL: there is nothing to reload */
+    void *reload_ctx;
     /* Settings */
     bool unregistered_model_warn; /* unregistered_model: warn */
     bool refuse_shadowed;         /* shadowed_credential: refuse */

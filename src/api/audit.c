@@ -2,8 +2,9 @@
 #include "api/audit.h"
 
 #include "api/workspace.h"
-#include "base/rfc3339.h"
 #include "core/num.h"
+
+#include <time.h>
 
 enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 500, OFFSET_MAX = 1000000 };
 
@@ -139,6 +140,34 @@ number_query(struct call *c, struct str name, uint64_t min, uint64_t max, size_t
     return ERR_OK;
 }
 
+/* RFC 3339: date, time, perhaps a fraction (it is cut), Z or an offset. */
+static bool
+rfc3339_parse(struct arena *a, struct str text, int64_t *ret)
+{
+    struct tm tm = {0};
+    char *rest = strptime(arena_cstr(a, text), "%Y-%m-%dT%H:%M:%S", &tm);
+    int64_t seconds;
+
+    if (rest == NULL)
+        return false;
+    seconds = timegm(&tm);
+    if (*rest == '.')
+        rest += 1 + strspn(rest + 1, "0123456789");
+    if (*rest == '+' || *rest == '-') {
+        int64_t sign = *rest == '+' ? 1 : -1;
+
+        memset(&tm, 0, sizeof(tm));
+        rest = strptime(rest + 1, "%H:%M", &tm);
+        if (rest == NULL || *rest != '\0')
+            return false;
+        seconds -= sign * (tm.tm_hour * 3600 + tm.tm_min * 60);
+    } else if (strcmp(rest, "Z") != 0) {
+        return false;
+    }
+    *ret = seconds * 1000;
+    return seconds >= 0;
+}
+
 /* Unix milliseconds, or RFC 3339 as "2026-11-22T04:28:00Z". */
 static enum err
 time_query(struct call *c, struct str name, int64_t *ret, struct error *e)
@@ -147,7 +176,7 @@ time_query(struct call *c, struct str name, int64_t *ret, struct error *e)
 
     if (!http_query_get(c->http, name, &text))
         return ERR_OK;
-    if (num_parse_i64(text, ret) ? *ret >= 0 : rfc3339_parse(text, ret))
+    if (num_parse_i64(text, ret) ? *ret >= 0 : rfc3339_parse(&c->http->arena, text, ret))
         return ERR_OK;
     return fail(e, ERR_INVALID_REQUEST,
         "?%.*s= is a time: Unix milliseconds, or RFC 3339 (2026-11-22T04:28:00Z)", STR_ARG(name));

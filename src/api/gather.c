@@ -141,9 +141,10 @@ take_auth_names(const struct registry *r, struct arena *arena, struct gathered *
     }
 }
 
-static void
-decide(const struct api_registry *registry, struct gathered *g)
+void
+gather_decide(const struct api_registry *registry, struct arena *arena, struct gathered *g)
 {
+    take_auth_names(registry->registry, arena, g);
     g->facts = (struct billing_facts){
         .store_failed = g->failure.code != ERR_OK,
         .override_present = g->workspace.override_present,
@@ -184,8 +185,7 @@ gather(struct api *a, const struct api_registry *registry, struct arena *arena,
     g.effective_model = str_trim(request->start_model);
     if (g.effective_model.n == 0)
         g.effective_model = m.molecule.n > 0 ? m.molecule : m.plain;
-    take_auth_names(registry->registry, arena, &g);
-    decide(registry, &g);
+    gather_decide(registry, arena, &g);
     *ret = g;
     return ERR_OK;
 }

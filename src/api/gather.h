@@ -70,6 +70,11 @@ struct gathered {
  */
 enum err gather(struct api *a, const struct api_registry *registry, struct arena *arena,
     const struct gather_request *request, struct gathered *ret, struct error *e) MUST_CHECK;
+/*
+ * From what was gathered (runtime, override, effective model, secrets, failure) to the decision:
+ * auth names, facts, decision and trace. For gather() itself, and for a record's replay.
+ */
+void gather_decide(const struct api_registry *registry, struct arena *arena, struct gathered *g);
 void gathered_done(struct gathered *g);
 #define AUTO_GATHERED __attribute__((cleanup(gathered_done)))
 

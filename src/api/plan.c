@@ -81,14 +81,30 @@ identity_fill(
     }
 }
 
-/* Is there a platform key for the vendor that serves this platform model? */
-static bool
-platform_key_present(struct api *a, const struct registry *r, struct str model)
+static void
+list_platform_keys(struct api *a, const struct registry *r, struct arena *arena, struct plan *ret)
+{
+    ret->platform_keys = arena_array(arena, r->providers.n + 1, sizeof(*ret->platform_keys));
+    ret->platform_keys_n = 0;
+    for (uint32_t i = 0; i < r->providers.n; i++) {
+        struct str name = registry_str(r, registry_provider_at(r, i)->name);
+
+        if (edge_has_platform_key(a->o.edge, name))
+            ret->platform_keys[ret->platform_keys_n++] = arena_dup(arena, name);
+    }
+}
+
+bool
+plan_platform_key_present(
+    const struct registry *r, struct str model, const struct str *keys, size_t keys_n)
 {
     const struct registry_platform_model *m = registry_platform_model_find(r, model);
 
-    return m != NULL && edge_has_platform_key(
-                            a->o.edge, registry_str(r, registry_provider_at(r, m->provider)->name));
+    for (size_t i = 0; m != NULL && i < keys_n; i++) {
+        if (str_equal(registry_str(r, registry_provider_at(r, m->provider)->name), keys[i]))
+            return true;
+    }
+    return false;
 }
 
 void
@@ -99,6 +115,7 @@ plan_make(struct api *a, const struct api_registry *registry, struct arena *aren
     struct identity *identity = arena_alloc(arena, sizeof(*identity));
 
     identity_fill(a, arena, &g->workspace, identity);
+    list_platform_keys(a, registry->registry, arena, ret);
     ret->facts = (struct env_plan_facts){
         .registry = registry->registry,
         .decision = &g->decision,
@@ -107,7 +124,8 @@ plan_make(struct api *a, const struct api_registry *registry, struct arena *aren
         .secrets = g->secrets,
         .secrets_n = g->secrets_n,
         .gateway_present = edge_gateway_present(a->o.edge),
-        .platform_key_present = platform_key_present(a, registry->registry, g->effective_model),
+        .platform_key_present = plan_platform_key_present(registry->registry, g->effective_model,
+            ret->platform_keys, ret->platform_keys_n),
         .refuse_shadowed = a->o.refuse_shadowed,
         .now_ms = clock_ms(),
         .openai_base_url = arena_printf(arena, "%.*s/api/v1/internal/llm/openai/v1", STR_ARG(url)),

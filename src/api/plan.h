@@ -9,6 +9,8 @@
 struct plan {
     struct env_plan_facts facts;
     struct env_plan env;
+    struct str *platform_keys; /* the providers that the platform has keys for */
+    size_t platform_keys_n;
 };
 
 /* The plan of this workspace as it would start now. Lives in arena, and points into g. */
@@ -16,6 +18,10 @@ void plan_make(struct api *a, const struct api_registry *registry, struct arena 
     const struct gathered *g, struct plan *ret);
 /* A refused plan as an error: its code, and the sentence that names the way out. */
 enum err plan_refusal(const struct plan *p, struct error *e) MUST_CHECK;
+
+/* Is there a platform key for the vendor that serves this platform model? */
+bool plan_platform_key_present(
+    const struct registry *r, struct str model, const struct str *keys, size_t keys_n);
 
 /* The private home of a workspace's agent. */
 struct str plan_home(const struct api *a, struct arena *arena, struct id workspace);

@@ -1,8 +1,10 @@
 #include "api/audit.h"
 #include "api/replay.h"
+#include "base/cleanup.h"
 #include "base/ids.h"
 #include "cli/session.h"
 #include "registry/registry_load.h"
+#include "store/workspace_row.h"
 
 enum { PAGE = 200 };
 

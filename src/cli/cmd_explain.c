@@ -202,9 +202,8 @@ print_live(const json_t *answer)
     }
     json_array_foreach(json_object_get(answer, "warnings"), i, row)
         printf("+- warning %s: %s\n", text_of(row, "code"), text_of(row, "text"));
-    printf("+- provider: %s\n+- mode: %s (%s)\n+- registry: %s\n",
-        text_of(answer, "provider_selection"), text_of(answer, "resolved_mode"),
-        text_of(answer, "source"), text_of(answer, "registry_fingerprint"));
+    printf("+- provider: %s\n+- registry: %s\n", text_of(answer, "provider_selection"),
+        text_of(answer, "registry_fingerprint"));
 }
 
 static int

@@ -14,6 +14,7 @@ static const struct cmd commands[] = {
     {"explain", cmd_explain, "which provider serves a model, who pays, and why (offline)"},
     {"token", cmd_token, "credentials of a workspace: create, list, revoke"},
     {"usage", cmd_usage, "what a workspace called, and what it cost"},
+    {"audit", cmd_audit, "decision records: decisions, verify, replay"},
     {"platform", cmd_platform, "the platform's own vendor keys: key set, key list, key rm"},
     {"registry", cmd_registry, "providers, runtimes, models and prices: check, show"},
     {"sim", cmd_sim, "the built-in fake vendor, and a small client (sim call)"},

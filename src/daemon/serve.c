@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,6 +31,7 @@ struct serve {
     struct vault *vault;
     struct store *store;
     struct registry_set *registry;         /* until api owns it */
+    pthread_mutex_t reloading;         /* SIGHUP and the API may both ask */
     const struct registry *registry_block; /* what edge and api use now */
     struct platform_keys platform_keys;
     struct drain *drain;
@@ -227,6 +229,50 @@ health(void *ctx, struct api_health *ret)
         ret->not_ok = STR("the recorder holds damaged slots");
 }
 
+/* The new registry reaches the gateway first: what it does not take stays as it was everywhere. */
+static enum err
+replace_registry(struct serve *s, bool *ret_changed, struct error *e)
+{
+    AUTO_REGISTRY struct registry_set *fresh = NULL;
+    struct api_registry swap;
+    enum err err = registry_load(s->settings.registry, &fresh, e);
+
+    if (err != ERR_OK)
+        return err;
+    *ret_changed = memcmp(registry_block(fresh)->fingerprint, s->registry_block->fingerprint,
+                       sizeof(s->registry_block->fingerprint)) != 0;
+    if (!*ret_changed)
+        return ERR_OK;
+    err = edge_registry_changed(s->edge, registry_block(fresh), e);
+    if (err != ERR_OK)
+        return err;
+    swap = api_registry_of(TAKE(fresh));
+    s->registry_block = swap.registry;
+    api_registry_swap(s->api, &swap);
+    return ERR_OK;
+}
+
+/* api_reload_fn; also what SIGHUP asks for. */
+static enum err
+reload_registry(void *ctx, bool *ret_changed, struct error *e)
+{
+    struct serve *s = ctx;
+    char fingerprint[65];
+    enum err err;
+
+    pthread_mutex_lock(&s->reloading);
+    err = replace_registry(s, ret_changed, e);
+    registry_fingerprint_hex(s->registry_block, fingerprint);
+    pthread_mutex_unlock(&s->reloading);
+    if (err != ERR_OK)
+        log_error("purserd", "the registry stays as it was (%.12s): %s", fingerprint, e->text);
+    else if (*ret_changed)
+        log_info("purserd", "a new registry is in force: %s", fingerprint);
+    else
+        log_info("purserd", "the registry is unchanged: %.12s", fingerprint);
+    return err;
+}
+
 static enum err
 open_api(struct serve *s, struct error *e)
 {
@@ -244,6 +290,8 @@ open_api(struct serve *s, struct error *e)
         .hosts_n = s->hosts_n,
         .health = health,
         .health_ctx = s,
+        .reload_registry = reload_registry,
+        .reload_ctx = s,
         .unregistered_model_warn = strcmp(s->settings.unregistered_model, "warn") == 0,
         .refuse_shadowed = strcmp(s->settings.shadowed_credential, "refuse") == 0,
         .uid_first = (uint32_t)s->settings.uid_first,
@@ -352,37 +400,6 @@ log_start(const struct serve *s)
         fingerprint);
 }
 
-/* The new registry reaches the gateway first: what it does not take stays as it was everywhere. */
-static void
-reload_registry(struct serve *s)
-{
-    struct registry_set *fresh;
-    struct api_registry swap;
-    char fingerprint[65];
-    struct error e;
-
-    if (registry_load(s->settings.registry, &fresh, &e) != ERR_OK) {
-        log_error("purserd", "the registry stays as it was: %s", e.text);
-        return;
-    }
-    if (memcmp(registry_block(fresh)->fingerprint, s->registry_block->fingerprint,
-            sizeof(s->registry_block->fingerprint)) == 0) {
-        registry_free(fresh);
-        log_info("purserd", "the registry is unchanged");
-        return;
-    }
-    if (edge_registry_changed(s->edge, registry_block(fresh), &e) != ERR_OK) {
-        registry_free(fresh);
-        log_error("purserd", "the registry stays as it was: %s", e.text);
-        return;
-    }
-    swap = api_registry_of(fresh);
-    s->registry_block = swap.registry;
-    api_registry_swap(s->api, &swap);
-    registry_fingerprint_hex(s->registry_block, fingerprint);
-    log_info("purserd", "a new registry is in force: %.12s", fingerprint);
-}
-
 static void
 reload_settings(struct serve *s)
 {
@@ -407,13 +424,15 @@ static bool
 wait_for_end(struct serve *s, const sigset_t *signals)
 {
     for (;;) {
+        struct error e;
+        bool changed;
         int signal = 0;
 
         if (sigwait(signals, &signal) != 0)
             continue;
         if (signal == SIGHUP) {
             reload_settings(s);
-            reload_registry(s);
+            (void)!reload_registry(s, &changed, &e); /* it says itself how it went */
             continue;
         }
         log_info("purserd", "ending on signal %d", signal);
@@ -424,7 +443,7 @@ wait_for_end(struct serve *s, const sigset_t *signals)
 int
 serve_run(const struct settings_input *input)
 {
-    struct serve s = {.input = input, .lock_fd = -1};
+    struct serve s = {.input = input, .lock_fd = -1, .reloading = PTHREAD_MUTEX_INITIALIZER};
     bool stop_agents = false;
     sigset_t signals;
     struct error e;

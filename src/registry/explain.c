@@ -127,6 +127,22 @@ add_input_text(struct buf *out, const struct view *v)
             out, "only the providers that the registry lists for %.*s take part", STR_ARG(runtime));
 }
 
+static const char *
+by_count(int n, const char *none, const char *one, const char *several)
+{
+    if (n == 0)
+        return none;
+    return n == 1 ? one : several;
+}
+
+static void
+add_narrowing_text(struct buf *out, const struct view *v, const char *outcome)
+{
+    buf_add(out, STR("credentials present ("));
+    add_auth_names(out, v);
+    buf_addf(out, ") %s", outcome);
+}
+
 static void
 add_step_text(struct buf *out, const struct view *v, const struct derive_trace_step *s)
 {
@@ -138,35 +154,27 @@ add_step_text(struct buf *out, const struct view *v, const struct derive_trace_s
         add_input_text(out, v);
         break;
     case DERIVE_STEP_EXACT:
-        buf_addf(out, "%s list%s exactly the id \"%.*s\"%s",
-            kept == 0   ? "none of them"
-            : kept == 1 ? "one of them"
-                        : "several of them",
-            kept > 1 ? "" : "s", STR_ARG(model),
-            kept == 0   ? ": patterns decide"
-            : kept == 1 ? ": it wins, whatever credentials are there"
-                        : "");
+        buf_addf(out, "%s exactly the id \"%.*s\"%s",
+            by_count(kept, "none of them lists", "one of them lists", "several of them list"),
+            STR_ARG(model),
+            by_count(kept, ": patterns decide", ": it wins, whatever credentials are there", ""));
         break;
     case DERIVE_STEP_EXACT_AUTH:
-    case DERIVE_STEP_PREFIX_AUTH:
-        buf_add(out, STR("credentials present ("));
-        add_auth_names(out, v);
-        buf_add(out, STR(") "));
-        buf_add(out, kept == 1 ? STR("single one out: it wins")
-                     : s->step == DERIVE_STEP_EXACT_AUTH
-                         ? STR("do not single one out")
-                         : STR("do not single one out, and patterns know no default"));
+        add_narrowing_text(out, v, kept == 1 ? "single one out: it wins" : "do not single one out");
         break;
     case DERIVE_STEP_EXACT_FIRST:
         buf_add(out, STR("the first declared of those that list the id wins"));
         break;
     case DERIVE_STEP_PREFIX:
-        buf_addf(out, "%s pattern%s \"%.*s\"%s",
-            kept == 0   ? "no"
-            : kept == 1 ? "one"
-                        : "more than one",
-            kept == 1 ? " matches" : "s match", STR_ARG(model),
-            kept == 0 ? ": no provider of this runtime serves it" : "");
+        buf_addf(out, "%s \"%.*s\"%s",
+            by_count(kept, "no pattern matches", "one pattern matches", "several patterns match"),
+            STR_ARG(model),
+            by_count(kept, ": no provider of this runtime serves it", ": it wins", ""));
+        break;
+    case DERIVE_STEP_PREFIX_AUTH:
+        add_narrowing_text(out, v,
+            kept == 1 ? "single one out: it wins"
+                      : "do not single one out, and patterns know no default");
         break;
     case DERIVE_STEP_COUNT:
         break;
@@ -232,10 +240,10 @@ static void
 append_step(json_t *steps, const struct view *v, const char *name, uint64_t considered,
     uint64_t kept, const struct buf *text)
 {
-    json_array_append_new(
-        steps, json_pack("{ss so so so so}", "step", name, "considered", arms_json(v, considered),
-                   "kept", arms_json(v, kept), "dropped", arms_json(v, considered & ~kept), "text",
-                   json_of(buf_str(text))));
+    json_array_append_new(steps,
+        json_pack("{ss so so so so}", "step", name, "considered", arms_json(v, considered), "kept",
+            arms_json(v, kept), "dropped", arms_json(v, considered & ~kept), "text",
+            json_of(buf_str(text))));
 }
 
 static json_t *

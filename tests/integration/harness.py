@@ -365,6 +365,11 @@ class Purser:
             assert done.returncode == 0, f"{argv}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
+    def cli_offline(self, *argv):
+        """A command that asks no server; the finished process, whatever its exit code."""
+        return subprocess.run([str(PROGRAM), *map(str, argv)], text=True, capture_output=True,
+                              timeout=60 * PATIENCE, env=clean_environment())
+
 
 def run_up(*flags, seconds=30, env=None):
     """`purser up` that is expected to end by itself; returns the finished process."""
