@@ -3,15 +3,20 @@
 #   make             build/purser and build/ngx_http_purser_module.so
 #   make run         the demo on http://127.0.0.1:8080 until Ctrl-C   LISTEN= STATE= ONCE=1
 #   make test        every suite; last line "N passed, N failed"
+#   make prove       the decisions against the oracle, at full size (half an hour)
+#   make mutation    small changes to core, each of which a test must notice
+#   make fuzz        FUZZ_SECONDS=60 of every fuzzer
+#   make bench       decisions and gateway; figures on standard output
 #   make format      lay the C sources out as .clang-format says
 #   make clean       forget what was built (state and settings stay)
 
 LISTEN ?= 127.0.0.1:8080
 STATE ?= ./var
 BUILD ?= build
+FUZZ_SECONDS ?= 60
 
 MAKEFLAGS += --no-print-directory
-.PHONY: all build run test format clean setup-build setup-test
+.PHONY: all build run test prove mutation fuzz bench format clean setup-build setup-test
 
 all: build
 
@@ -25,6 +30,20 @@ run: build
 
 test: setup-test
 	@tools/run-tests
+
+prove: build setup-test
+	@build/venv/bin/python3 tests/oracle/run.py --purser $(BUILD)/purser \
+	    --registry registry/providers.yaml --cases 0
+
+mutation: setup-test
+	@tools/mutation/run
+
+fuzz: setup-test
+	@tools/fuzz $(FUZZ_SECONDS)
+
+bench: build setup-test
+	@bench/decide
+	@bench/gateway
 
 format:
 	@clang-format -i $$(git ls-files -co --exclude-standard 'src/*.[ch]' 'tests/*.[ch]')

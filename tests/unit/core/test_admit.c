@@ -117,6 +117,67 @@ the_bound_is_the_dearest_that_can_happen(void **state)
     assert_int_equal(d.bound_nano_usd, 300000LL * 20000 + 10 * 50000);
 }
 
+/* Runs the decision with these price rows instead of the fixture's. */
+static struct admit_decision
+ask_with_prices(const struct price *rows, uint32_t n, int64_t now_ms)
+{
+    struct policy_route *route = &p.routes[0];
+    struct price kept[POLICY_PRICES_MAX];
+    uint32_t kept_n = route->prices_n;
+    struct admit_decision d;
+
+    memcpy(kept, route->prices, sizeof(kept));
+    memset(route->prices, 0, sizeof(route->prices));
+    memcpy(route->prices, rows, n * sizeof(*rows));
+    route->prices_n = n;
+    policy_grant_add(&token, 0);
+    d = ask("v/model-0", "10", 100, DIALECT_ANTHROPIC, now_ms);
+    memcpy(route->prices, kept, sizeof(kept));
+    route->prices_n = kept_n;
+    return d;
+}
+
+static void
+the_tiers_kept_are_those_in_force_each_once(void **state)
+{
+    static const struct price rows[] = {
+        {.from_ms = 100, .input = 1, .output = 2},
+        {.from_ms = 100, .above_tokens = 50, .input = 3, .output = 4},
+        {.from_ms = 300, .input = 5, .output = 6},
+        {.from_ms = 300, .above_tokens = 50, .input = 7, .output = 8},
+    };
+    struct admit_decision d = ask_with_prices(rows, 4, 200);
+
+    assert_int_equal(d.refusal, REFUSAL_NONE);
+    assert_int_equal(d.tiers_n, 2);
+    assert_memory_equal(&d.tiers[0], &rows[0], sizeof(rows[0]));
+    assert_memory_equal(&d.tiers[1], &rows[1], sizeof(rows[1]));
+    d = ask_with_prices(rows, 4, 300);
+    assert_int_equal(d.tiers_n, 2);
+    assert_memory_equal(&d.tiers[0], &rows[2], sizeof(rows[0]));
+    assert_memory_equal(&d.tiers[1], &rows[3], sizeof(rows[1]));
+    /* The same row twice in the list is one tier. */
+    d = ask_with_prices((const struct price[]){rows[0], rows[0]}, 2, 200);
+    assert_int_equal(d.tiers_n, 1);
+}
+
+static void
+four_tiers_fit_and_five_are_refused(void **state)
+{
+    struct price rows[RECORDER_TIERS_MAX + 1];
+    struct admit_decision d;
+
+    for (int i = 0; i <= RECORDER_TIERS_MAX; i++)
+        rows[i] = (struct price){.from_ms = 100, .above_tokens = i * 1000, .input = i + 1, .output = 1};
+    d = ask_with_prices(rows, RECORDER_TIERS_MAX, 200);
+    assert_int_equal(d.refusal, REFUSAL_NONE);
+    assert_int_equal(d.tiers_n, RECORDER_TIERS_MAX);
+    assert_memory_equal(&d.tiers[RECORDER_TIERS_MAX - 1], &rows[RECORDER_TIERS_MAX - 1], sizeof(rows[0]));
+    assert_int_equal(ask_with_prices(rows, RECORDER_TIERS_MAX + 1, 200).refusal,
+        REFUSAL_MODEL_NOT_PRICED);
+    assert_int_equal(ask_with_prices(rows, 0, 200).refusal, REFUSAL_MODEL_NOT_PRICED);
+}
+
 static void
 a_policy_too_old_or_missing_refuses(void **state)
 {
@@ -170,6 +231,8 @@ main(void)
         TEST(only_granted_models_are_admitted),
         TEST(what_cannot_be_served_is_refused),
         TEST(the_bound_is_the_dearest_that_can_happen),
+        TEST(the_tiers_kept_are_those_in_force_each_once),
+        TEST(four_tiers_fit_and_five_are_refused),
         TEST(a_policy_too_old_or_missing_refuses),
         TEST(refusals_speak_the_dialect_and_escape_what_they_quote),
         TEST(a_long_detail_is_cut_and_the_body_stays_whole),
