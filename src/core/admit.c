@@ -12,7 +12,8 @@ admit_policy(const struct policy *p, int64_t now_ms)
 }
 
 /*
- * The rows in force now, one a tier: all that can price this call. False when there are too many.
+ * The rows in force now, one a tier: all that can price this call, none when it has no price. False
+ * when there are too many.
  */
 static bool
 prices_in_force(const struct policy_route *route, int64_t now_ms, struct admit_decision *d)
@@ -33,7 +34,7 @@ prices_in_force(const struct policy_route *route, int64_t now_ms, struct admit_d
             return false;
         d->tiers[d->tiers_n++] = *found;
     }
-    return d->tiers_n > 0;
+    return true;
 }
 
 struct admit_decision

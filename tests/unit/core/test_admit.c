@@ -156,6 +156,17 @@ the_tiers_kept_are_those_in_force_each_once(void **state)
     assert_int_equal(d.tiers_n, 2);
     assert_memory_equal(&d.tiers[0], &rows[2], sizeof(rows[0]));
     assert_memory_equal(&d.tiers[1], &rows[3], sizeof(rows[1]));
+    /* A tier that appears with a later row is found behind rows that say the same. */
+    d = ask_with_prices((const struct price[]){rows[0], rows[2], rows[3]}, 3, 300);
+    assert_int_equal(d.tiers_n, 2);
+    assert_memory_equal(&d.tiers[1], &rows[3], sizeof(rows[1]));
+    /* Tiers as narrow as one token. */
+    d = ask_with_prices((const struct price[]){{.from_ms = 100, .input = 1},
+                            {.from_ms = 100, .above_tokens = 1, .input = 2}},
+        2, 200);
+    assert_int_equal(d.tiers_n, 2);
+    assert_int_equal(d.tiers[0].input, 1);
+    assert_int_equal(d.tiers[1].input, 2);
     /* The same row twice in the list is one tier. */
     d = ask_with_prices((const struct price[]){rows[0], rows[0]}, 2, 200);
     assert_int_equal(d.tiers_n, 1);
