@@ -25,11 +25,25 @@ enum state {
     AT_END, /* behind the root object */
 };
 
-enum key { KEY_OTHER, KEY_MODEL, KEY_STREAM, KEY_LIMIT_1, KEY_LIMIT_2, KEY_LIMIT_3, KEY_COUNT };
+enum key {
+    KEY_OTHER,
+    KEY_MODEL,
+    KEY_STREAM,
+    KEY_SPEED, /* these three change what the vendor bills */
+    KEY_SERVICE_TIER,
+    KEY_INFERENCE_GEO,
+    KEY_LIMIT_1,
+    KEY_LIMIT_2,
+    KEY_LIMIT_3,
+    KEY_COUNT
+};
 
 static const struct str key_names[KEY_COUNT] = {
     [KEY_MODEL] = STR_INIT("model"),
     [KEY_STREAM] = STR_INIT("stream"),
+    [KEY_SPEED] = STR_INIT("speed"),
+    [KEY_SERVICE_TIER] = STR_INIT("service_tier"),
+    [KEY_INFERENCE_GEO] = STR_INIT("inference_geo"),
     [KEY_LIMIT_1] = STR_INIT("max_tokens"),
     [KEY_LIMIT_2] = STR_INIT("max_completion_tokens"),
     [KEY_LIMIT_3] = STR_INIT("max_output_tokens"),
@@ -49,6 +63,9 @@ static const struct str problem_texts[REQUEST_PROBLEM_COUNT] = {
     [REQUEST_MODEL_ESCAPED] = STR_INIT("model: is spelled with an escape; spell it plainly"),
     [REQUEST_MODEL_TOO_LONG] = STR_INIT("model: must be at most 255 bytes"),
     [REQUEST_STREAM_NOT_BOOLEAN] = STR_INIT("stream: must be true or false"),
+    [REQUEST_PRICE_CHANGED] =
+        STR_INIT("speed, service_tier and inference_geo may only ask for the "
+                 "vendor's standard service here: another has no price on this platform"),
     [REQUEST_LIMIT_NOT_A_NUMBER] =
         STR_INIT("the limit on output tokens must be a whole number, not negative"),
 };
@@ -121,6 +138,26 @@ know_key(struct request_scan *s)
     return true;
 }
 
+static bool
+changes_price(enum key key)
+{
+    return key >= KEY_SPEED && key <= KEY_INFERENCE_GEO;
+}
+
+/* What the vendors serve at the listed price, by any of the three keys. */
+static bool
+is_standard(struct str value)
+{
+    static const struct str words[] = {STR_INIT("standard"), STR_INIT("standard_only"),
+        STR_INIT("auto"), STR_INIT("default"), STR_INIT("global")};
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (str_equal(value, words[i]))
+            return true;
+    }
+    return false;
+}
+
 /* The first byte of a value. Is that kind of value fit for the key it belongs to? */
 static bool
 fits_key(struct request_scan *s, char c)
@@ -131,6 +168,8 @@ fits_key(struct request_scan *s, char c)
         return c == '"' || problem(s, REQUEST_MODEL_NOT_TEXT);
     if (s->key == KEY_STREAM)
         return c == 't' || c == 'f' || problem(s, REQUEST_STREAM_NOT_BOOLEAN);
+    if (changes_price((enum key)s->key))
+        return c == '"' || c == 'n' || problem(s, REQUEST_PRICE_CHANGED);
     return (c >= '0' && c <= '9') || c == 'n' || problem(s, REQUEST_LIMIT_NOT_A_NUMBER);
 }
 
@@ -150,6 +189,8 @@ start_value(struct request_scan *s, char c, size_t at)
         s->state = IN_STRING;
         s->in_key = false;
         s->in_model = s->depth == 1 && s->key == KEY_MODEL;
+        s->in_price = s->depth == 1 && changes_price((enum key)s->key);
+        s->key_n = 0;
         if (s->in_model)
             s->model_off = at + 1;
         return true;
@@ -249,6 +290,11 @@ end_string(struct request_scan *s)
         return s->depth != 1 || know_key(s);
     }
     s->state = AT_COMMA_OR_CLOSE;
+    if (s->in_price) {
+        s->in_price = false;
+        if (s->key_n > REQUEST_KEY_MAX || !is_standard((struct str){s->key_text, s->key_n}))
+            return problem(s, REQUEST_PRICE_CHANGED);
+    }
     if (s->in_model) {
         s->in_model = false;
         if (s->model_n == 0)
@@ -261,7 +307,7 @@ end_string(struct request_scan *s)
 static bool
 take_text(struct request_scan *s, const char *p, size_t n)
 {
-    if (s->in_key && s->depth == 1) {
+    if ((s->in_key && s->depth == 1) || s->in_price) {
         for (size_t i = 0; i < n && s->key_n <= REQUEST_KEY_MAX; i++) {
             if (s->key_n < REQUEST_KEY_MAX)
                 s->key_text[s->key_n] = p[i];
@@ -348,6 +394,8 @@ feed_string_stop(struct request_scan *s, char c)
         return problem(s, REQUEST_KEY_VARIANT);
     if (s->in_model)
         return problem(s, REQUEST_MODEL_ESCAPED);
+    if (s->in_price)
+        return problem(s, REQUEST_PRICE_CHANGED);
     s->state = IN_ESCAPE;
     return true;
 }

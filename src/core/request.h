@@ -3,7 +3,8 @@
  * know: the top-level "model" and where it stands, "stream", and the limit on output tokens. It
  * checks that the whole body is one JSON object and nothing else.
  *
- * What a vendor might read differently than we do is refused: one of these keys twice, in another
+ * What would be billed at other than the listed price (a fast lane, a priority tier) is refused. What
+ * a vendor might read differently than we do is refused: one of these keys twice, in another
  * case or spelled with an escape, and a model spelled with an escape. Offsets are counted from the
  * first byte fed. The result is the same for any split of the bytes.
  */
@@ -26,6 +27,7 @@ enum request_problem {
     REQUEST_MODEL_TOO_LONG,
     REQUEST_STREAM_NOT_BOOLEAN,
     REQUEST_LIMIT_NOT_A_NUMBER,
+    REQUEST_PRICE_CHANGED, /* asks for a way of serving that costs other than the listed price */
     REQUEST_PROBLEM_COUNT
 };
 
@@ -51,8 +53,8 @@ struct request_scan {
     uint8_t key_n; /* bytes of the key so far, at most REQUEST_KEY_MAX + 1 */
     uint8_t hex_left;
     uint8_t literal_at;
-    bool in_key, in_model;
-    char key_text[REQUEST_KEY_MAX + 1];
+    bool in_key, in_model, in_price;
+    char key_text[REQUEST_KEY_MAX + 1]; /* also the short values that change the price */
     const char *literal;
     bool number_is_whole;
     uint64_t number;
