@@ -5,6 +5,7 @@
 enum line {
     LINE_FIELD, /* in the name of a field */
     LINE_DATA,  /* in the value of a data field */
+    LINE_TEXT,  /* in the rest of one that carries nothing but a piece of text */
     LINE_SKIP,  /* in a line that says nothing to us */
 };
 
@@ -52,6 +53,9 @@ static const struct {
 };
 
 enum event { EVENT_OTHER, EVENT_DELTA, EVENT_STOP, EVENT_ERROR };
+
+/* What stands around the text of a delta behind its type: ,"index":0,"delta":{"type": ... "}} */
+enum { TEXT_OVERHEAD = 51 };
 
 /* A count above this is not a count of tokens. */
 enum { COUNT_MAX = 1000000000 };
@@ -248,9 +252,14 @@ end_value_string(struct usage_meter *m, struct str word)
             : str_equal(word, STR("message_stop"))       ? EVENT_STOP
             : str_equal(word, STR("error"))              ? EVENT_ERROR
                                                          : EVENT_OTHER;
+        /* Nearly every event of a stream, and only its length matters: the rest is not parsed. */
+        if (m->stream && str_equal(word, STR("content_block_delta"))) {
+            m->line = LINE_TEXT;
+            m->string_bytes = 0;
+        }
     } else if (key == KEY_STOP_REASON) {
         m->event_has_stop_reason = true;
-    } else if (key == KEY_TEXT) {
+    } else if (key == KEY_TEXT && !m->stream) {
         m->text_bytes += m->string_bytes;
     } else if (key == KEY_MODEL && m->string_bytes <= USAGE_WORD_MAX &&
         (m->depth == 1 || (m->depth == 2 && m->keys[1] == KEY_MESSAGE))) {
@@ -274,7 +283,7 @@ end_string(struct usage_meter *m)
 static void
 take_text(struct usage_meter *m, const char *p, size_t n)
 {
-    size_t room = USAGE_WORD_MAX - m->word_n;
+    size_t room = m->keep ? (size_t)USAGE_WORD_MAX - m->word_n : 0;
     size_t kept = n < room ? n : room;
 
     memcpy(m->word + m->word_n, p, kept);
@@ -358,6 +367,8 @@ feed_structure(struct usage_meter *m, char c)
     case '"':
         m->in_string = true;
         m->is_key = m->expect_key;
+        m->keep = m->depth <= USAGE_KEYS_MAX &&
+            (m->is_key || m->keys[m->depth] == KEY_TYPE || m->keys[m->depth] == KEY_MODEL);
         m->word_n = 0;
         m->string_bytes = 0;
         break;
@@ -366,15 +377,30 @@ feed_structure(struct usage_meter *m, char c)
     }
 }
 
-static void
+/* Returns how many bytes were used: less than n when the rest of the line is only text. */
+static size_t
 feed_json(struct usage_meter *m, const char *p, size_t n)
 {
-    for (size_t i = 0; i < n && !m->lost;) {
+    size_t i = 0;
+
+    while (i < n && !m->lost && m->line != LINE_TEXT) {
         if (m->in_string)
             i += feed_string(m, p + i, n - i);
         else
             feed_structure(m, p[i++]);
     }
+    return m->lost ? n : i;
+}
+
+static void
+end_line(struct usage_meter *m)
+{
+    if (m->line == LINE_TEXT) {
+        m->text_bytes += m->string_bytes > TEXT_OVERHEAD ? m->string_bytes - TEXT_OVERHEAD : 1;
+        start_document(m);
+    }
+    m->line = LINE_FIELD;
+    m->field_n = 0;
 }
 
 /*
@@ -410,11 +436,12 @@ feed_stream(struct usage_meter *m, const char *p, size_t n)
         newline = memchr(p + i, '\n', n - i);
         end = newline == NULL ? n : (size_t)(newline - p);
         if (m->line == LINE_DATA)
-            feed_json(m, p + i, end - i);
+            i += feed_json(m, p + i, end - i);
+        if (m->line == LINE_TEXT)
+            m->string_bytes += end - i;
         i = end;
         if (newline != NULL) {
-            m->line = LINE_FIELD;
-            m->field_n = 0;
+            end_line(m);
             i++;
         }
     }
@@ -426,5 +453,5 @@ usage_meter_feed(struct usage_meter *m, const char *p, size_t n)
     if (m->stream)
         feed_stream(m, p, n);
     else
-        feed_json(m, p, n);
+        (void)feed_json(m, p, n);
 }

@@ -45,7 +45,7 @@ struct usage_meter {
     struct usage counts;
     unsigned flags;      /* enum usage_flag */
     uint32_t changes;    /* grows with every usage object: write the counts down when it moved */
-    uint64_t text_bytes; /* bytes of generated text seen so far, for the estimate */
+    uint64_t text_bytes; /* bytes of generated text seen so far, about, for the estimate */
     char model[USAGE_WORD_MAX + 1];
     uint8_t model_n;
 
@@ -54,6 +54,7 @@ struct usage_meter {
     uint8_t line; /* where in a line of an event stream */
     uint8_t field_n;
     bool in_string, in_escape, is_key, expect_key;
+    bool keep; /* the string is a key, or a value whose text matters */
     bool number_active, number_bad;
     bool lost; /* not an object, or nested too deeply: wait for the end of the event */
     uint16_t depth;

@@ -18,20 +18,30 @@ read_text(const char *path, char *room, size_t bytes)
     return (struct str){room, n > 0 ? (size_t)n : 0};
 }
 
+/* nginx writes what it is doing over its command line. False when there is no such process. */
+static bool
+title_has(pid_t pid, struct str word)
+{
+    char path[32], room[4096];
+    struct str title;
+
+    snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+    title = read_text(path, room, sizeof(room));
+    return memmem(title.p, title.n, word.p, word.n) != NULL;
+}
+
 pid_t
 gateway_master(struct str run_dir)
 {
     AUTO_ARENA struct arena a;
-    char path[32], room[64];
+    char room[64];
     uint64_t pid;
 
     arena_init(&a);
     read_text(arena_printf(&a, "%.*s/nginx.pid", STR_ARG(run_dir)).p, room, sizeof(room));
     if (!num_parse_u64(str_trim(str_from_cstr(room)), &pid) || pid <= 1 || pid > INT32_MAX)
         return 0;
-    snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-    read_text(path, room, sizeof(room));
-    return str_starts_with(str_from_cstr(room), STR("nginx")) ? (pid_t)pid : 0;
+    return title_has((pid_t)pid, STR("nginx")) ? (pid_t)pid : 0;
 }
 
 size_t
@@ -57,11 +67,5 @@ gateway_workers(pid_t master, pid_t ret[static GATEWAY_WORKERS_MAX])
 bool
 gateway_worker_accepts(pid_t worker)
 {
-    static const char told[] = "is shutting down";
-    char path[32], room[128];
-    struct str title;
-
-    snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)worker);
-    title = read_text(path, room, sizeof(room));
-    return title.n > 0 && memmem(title.p, title.n, told, sizeof(told) - 1) == NULL;
+    return title_has(worker, STR("nginx")) && !title_has(worker, STR("is shutting down"));
 }
