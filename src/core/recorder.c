@@ -70,6 +70,20 @@ progress_checksum(const struct recorder_progress *p)
     return checksum(p, offsetof(struct recorder_progress, checksum));
 }
 
+uint32_t
+recorder_lane_free_slot(const struct recorder *r, uint32_t lane)
+{
+    uint32_t per_lane = r->header->slots_per_lane, first = lane * per_lane;
+    const char *states = (const char *)r->states + first;
+    const char *free_one = memchr(states, RECORDER_FREE, per_lane);
+
+    if (free_one == NULL)
+        return RECORDER_NO_SLOT;
+    /* purserd is done with the slot before it says so. */
+    atomic_thread_fence(memory_order_acquire);
+    return first + (uint32_t)(free_one - states);
+}
+
 static void
 publish(const struct recorder *r, uint32_t slot, enum recorder_slot_state state)
 {
@@ -166,8 +180,8 @@ book(
 
         /* The text may be richer in bytes than in tokens; beyond the bound only the vendor's own count goes. */
         if (usage.output > open->output_bound)
-            usage.output = p->counts.output > open->output_bound ? p->counts.output
-                                                                  : open->output_bound;
+            usage.output =
+                p->counts.output > open->output_bound ? p->counts.output : open->output_bound;
         tier = price_find(open->tiers, open->tiers_n, open->opened_ms, usage_prompt_tokens(&usage));
         if (tier == NULL || !price_cost(tier, &usage, &cost))
             return;

@@ -121,6 +121,12 @@ recorder_slot_state(const struct recorder *r, uint32_t slot)
     return (enum recorder_slot_state)atomic_load_explicit(&r->states[slot], memory_order_acquire);
 }
 
+/*
+ * Worker: the first free slot of the lane, RECORDER_NO_SLOT when it is full. Always the first: slots
+ * just freed are still in the processor's caches, and few pages are written.
+ */
+#define RECORDER_NO_SLOT UINT32_MAX
+uint32_t recorder_lane_free_slot(const struct recorder *r, uint32_t lane);
 /* Worker: publishes an attempt in a free slot of its own lane. */
 void recorder_slot_open(const struct recorder *r, uint32_t slot, const struct recorder_open *open);
 /* Worker: writes down what was seen. seq and checksum are filled in here. */

@@ -69,7 +69,6 @@ typedef struct {
     ngx_fd_t recorder_fd;
     uint32_t lanes[PURSER_LANES_MAX];
     ngx_uint_t lanes_n;
-    uint32_t cursor; /* where the last free slot was found */
     time_t lane_tried;
     u_char random[4096];
     size_t random_used;

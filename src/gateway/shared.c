@@ -150,15 +150,10 @@ ngx_http_purser_policy(ngx_http_purser_main_conf_t *mcf, ngx_log_t *log)
 static ngx_int_t
 ngx_http_purser_slot_search(ngx_http_purser_worker_t *w, uint32_t *ret)
 {
-    uint32_t per_lane = w->recorder.header->slots_per_lane;
-    uint32_t total = per_lane * (uint32_t)w->lanes_n;
+    for (ngx_uint_t i = 0; i < w->lanes_n; i++) {
+        uint32_t slot = recorder_lane_free_slot(&w->recorder, w->lanes[i]);
 
-    for (uint32_t i = 0; i < total; i++) {
-        uint32_t at = (w->cursor + i) % total;
-        uint32_t slot = w->lanes[at / per_lane] * per_lane + at % per_lane;
-
-        if (recorder_slot_state(&w->recorder, slot) == RECORDER_FREE) {
-            w->cursor = (at + 1) % total;
+        if (slot != RECORDER_NO_SLOT) {
             *ret = slot;
             return NGX_OK;
         }
@@ -182,7 +177,8 @@ ngx_http_purser_slot_take(ngx_log_t *log, uint32_t *ret)
     if (ngx_http_purser_lane_take(w) != NGX_OK) {
         w->lane_tried = ngx_time();
         ngx_log_error(NGX_LOG_WARN, log, 0,
-            "%ui lanes of the recorder are full and no other is free: calls are refused", w->lanes_n);
+            "%ui lanes of the recorder are full and no other is free: calls are refused",
+            w->lanes_n);
         return NGX_DECLINED;
     }
     return ngx_http_purser_slot_search(w, ret);

@@ -192,6 +192,23 @@ nothing_of_the_slot_before_is_left_in_the_next(void **state)
 }
 
 static void
+the_first_free_slot_of_the_lane_is_taken_until_it_is_full(void **state)
+{
+    struct recorder_open open = attempt();
+
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        assert_int_equal(recorder_lane_free_slot(&r, 1), SLOTS + i);
+        recorder_slot_open(&r, SLOTS + i, &open);
+    }
+    assert_int_equal(recorder_lane_free_slot(&r, 1), RECORDER_NO_SLOT);
+    assert_int_equal(recorder_lane_free_slot(&r, 0), 0);
+    recorder_slot_free(&r, SLOTS + 5);
+    assert_int_equal(recorder_lane_free_slot(&r, 1), SLOTS + 5);
+    for (uint32_t i = 0; i < SLOTS; i++)
+        recorder_slot_free(&r, SLOTS + i);
+}
+
+static void
 another_version_or_size_is_not_attached(void **state)
 {
     struct recorder other;
@@ -214,6 +231,7 @@ main(void)
         TEST(a_torn_write_leaves_the_one_before),
         TEST(a_damaged_opening_is_not_booked),
         TEST(nothing_of_the_slot_before_is_left_in_the_next),
+        TEST(the_first_free_slot_of_the_lane_is_taken_until_it_is_full),
         TEST(another_version_or_size_is_not_attached),
     };
 
