@@ -125,8 +125,8 @@ trail_tx(struct store_tx *tx, void *ctx, struct error *e)
 }
 
 static enum err
-number_query(struct call *c, struct str name, uint64_t min, uint64_t max, size_t *ret,
-    struct error *e)
+number_query(
+    struct call *c, struct str name, uint64_t min, uint64_t max, size_t *ret, struct error *e)
 {
     struct str text;
     uint64_t n;
@@ -202,8 +202,7 @@ trail_read(struct trail *t, struct error *e)
 enum err
 audit_of_workspace(struct call *c, struct error *e)
 {
-    struct trail t = {
-        .c = c, .filter = {.org = c->org, .workspace = c->id}, .max = LIMIT_DEFAULT};
+    struct trail t = {.c = c, .filter = {.org = c->org, .workspace = c->id}, .max = LIMIT_DEFAULT};
     const struct audit_chain *bad = NULL;
     json_t *list, *j;
     enum err code = trail_read(&t, e);
@@ -212,9 +211,9 @@ audit_of_workspace(struct call *c, struct error *e)
         return code;
     list = json_array();
     for (size_t i = 0; i < t.n; i++)
-        json_array_append_new(list, t.rows[i].type == AUDIT_DECISION
-                                        ? audit_decision_json(&t.rows[i].decision)
-                                        : entry_json(&t.rows[i].entry));
+        json_array_append_new(list,
+            t.rows[i].type == AUDIT_DECISION ? audit_decision_json(&t.rows[i].decision)
+                                             : entry_json(&t.rows[i].entry));
     for (size_t i = 0; i < t.chains_n && bad == NULL; i++)
         bad = t.chains[i].valid ? NULL : &t.chains[i];
     j = json_pack("{s:o, s:I, s:I, s:I, s:o}", "events", list, "total", (json_int_t)t.total,
@@ -244,8 +243,7 @@ records_tx(struct store_tx *tx, void *ctx, struct error *e)
     if (!id_is_zero(r->filter.workspace) && id_is_zero(r->filter.org) &&
         workspace_row_find_org(tx, r->filter.workspace, &r->filter.org, e) != ERR_OK)
         return call_not_found(e->code, "workspace not found", e);
-    return decision_row_list(
-        tx, &r->filter, r->max, &r->c->http->arena, &r->rows, &r->n, e);
+    return decision_row_list(tx, &r->filter, r->max, &r->c->http->arena, &r->rows, &r->n, e);
 }
 
 static enum err

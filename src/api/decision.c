@@ -20,10 +20,10 @@ secrets_json(const struct gathered *g)
     for (size_t i = 0; i < g->secrets_n; i++) {
         const struct env_secret *s = &g->secrets[i];
 
-        json_array_append_new(
-            list, json_pack("{s:o, s:o, s:b, s:I}", "name", json_str(s->name), "scope",
-                      json_str(env_scope_name(s->scope)), "blank", (int)s->value_blank, "bytes",
-                      (json_int_t)s->value_bytes));
+        json_array_append_new(list,
+            json_pack("{s:o, s:o, s:b, s:I}", "name", json_str(s->name), "scope",
+                json_str(env_scope_name(s->scope)), "blank", (int)s->value_blank, "bytes",
+                (json_int_t)s->value_bytes));
     }
     return list;
 }
@@ -36,9 +36,9 @@ platform_json(const struct plan *p)
     json_t *identity = json_array();
 
     for (size_t i = 0; i < f->identity_n; i++) {
-        json_array_append_new(
-            identity, json_pack("{s:o, s:o}", "name", json_str(f->identity[i].name), "value",
-                          json_str(f->identity[i].literal)));
+        json_array_append_new(identity,
+            json_pack("{s:o, s:o}", "name", json_str(f->identity[i].name), "value",
+                json_str(f->identity[i].literal)));
     }
     return json_pack("{s:I, s:b, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "at_ms",
         (json_int_t)f->now_ms, "gateway", (int)f->gateway_present, "keys",

@@ -8,7 +8,7 @@ bool
 plan_runtime_is_external(struct str runtime)
 {
     return str_equal(runtime, STR("external")) || str_equal(runtime, STR("kimi")) ||
-           str_equal(runtime, STR("kimi-cli"));
+        str_equal(runtime, STR("kimi-cli"));
 }
 
 struct str
@@ -124,8 +124,8 @@ plan_make(struct api *a, const struct api_registry *registry, struct arena *aren
         .secrets = g->secrets,
         .secrets_n = g->secrets_n,
         .gateway_present = edge_gateway_present(a->o.edge),
-        .platform_key_present = plan_platform_key_present(registry->registry, g->effective_model,
-            ret->platform_keys, ret->platform_keys_n),
+        .platform_key_present = plan_platform_key_present(
+            registry->registry, g->effective_model, ret->platform_keys, ret->platform_keys_n),
         .refuse_shadowed = a->o.refuse_shadowed,
         .now_ms = clock_ms(),
         .openai_base_url = arena_printf(arena, "%.*s/api/v1/internal/llm/openai/v1", STR_ARG(url)),

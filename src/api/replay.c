@@ -91,8 +91,8 @@ read_secret(struct replay *p, json_t *o, struct env_secret *ret, struct error *e
         json_integer_value(bytes) > UINT32_MAX)
         return garbled(e, "bytes");
     ret->value_bytes = (uint32_t)json_integer_value(bytes);
-    ret->scope = str_equal(scope, env_scope_name(ENV_SCOPE_ORG)) ? ENV_SCOPE_ORG
-                                                                 : ENV_SCOPE_WORKSPACE;
+    ret->scope =
+        str_equal(scope, env_scope_name(ENV_SCOPE_ORG)) ? ENV_SCOPE_ORG : ENV_SCOPE_WORKSPACE;
     return str_equal(scope, env_scope_name(ret->scope)) ? ERR_OK : garbled(e, "scope");
 }
 
@@ -173,8 +173,7 @@ read_platform(struct replay *p, json_t *platform, struct error *e)
     if (code == ERR_OK)
         code = read_text(p, platform, "usage_url", &f->usage_url, e);
     if (code == ERR_OK)
-        code = read_names(
-            p, platform, "keys", &p->plan.platform_keys, &p->plan.platform_keys_n, e);
+        code = read_names(p, platform, "keys", &p->plan.platform_keys, &p->plan.platform_keys_n, e);
     if (code == ERR_OK)
         code = read_names(p, platform, "required_env", &required, &f->required_env_n, e);
     if (code == ERR_OK && !json_is_integer(at))
@@ -237,9 +236,9 @@ differ(struct replay *p, const char *what, const char *was, const char *is)
 {
     if (strcmp(was, is) == 0)
         return;
-    json_array_append_new(p->differences, json_sprintf("%s was %s and would be %s", what,
-                                              was[0] == '\0' ? "none" : was,
-                                              is[0] == '\0' ? "none" : is));
+    json_array_append_new(p->differences,
+        json_sprintf("%s was %s and would be %s", what, was[0] == '\0' ? "none" : was,
+            is[0] == '\0' ? "none" : is));
 }
 
 /* A field's value; "" for null and for none. */
@@ -295,8 +294,8 @@ compare_traces(struct replay *p, json_t *was, json_t *is)
         json_t *x = json_array_get(a, i), *y = json_array_get(b, i);
 
         same = strcmp(text_of(x, "step"), text_of(y, "step")) == 0 &&
-               json_equal(json_object_get(x, "considered"), json_object_get(y, "considered")) &&
-               json_equal(json_object_get(x, "kept"), json_object_get(y, "kept"));
+            json_equal(json_object_get(x, "considered"), json_object_get(y, "considered")) &&
+            json_equal(json_object_get(x, "kept"), json_object_get(y, "kept"));
     }
     if (!same)
         json_array_append_new(p->differences,
@@ -322,8 +321,8 @@ actions_of(struct replay *p, json_t *env, const char *name)
         if (text_of(row, "scope")[0] != '\0')
             buf_addf(&b, " (%s)", text_of(row, "scope"));
         else
-            buf_addf(&b, " from %s%s%s", text_of(row, "source"), value[0] == '\0' ? "" : " to ",
-                value);
+            buf_addf(
+                &b, " from %s%s%s", text_of(row, "source"), value[0] == '\0' ? "" : " to ", value);
     }
     return arena_dup(&p->arena, buf_str(&b));
 }
@@ -361,8 +360,7 @@ compare_plans(struct replay *p, json_t *was, json_t *is)
 }
 
 enum err
-replay_record(
-    const struct api_registry *registry, json_t *record, json_t **ret, struct error *e)
+replay_record(const struct api_registry *registry, json_t *record, json_t **ret, struct error *e)
 {
     AUTO(replay_done) struct replay p = {.registry = registry, .record = record};
     AUTO_JSON json_t *decision = NULL;

@@ -17,7 +17,7 @@
  * consider. Sentences for people are not compared.
  * ERR_INVALID_REQUEST: it is no record, or of a version that is not known here.
  */
-enum err replay_record(const struct api_registry *registry, json_t *record, json_t **ret,
-    struct error *e) MUST_CHECK;
+enum err replay_record(
+    const struct api_registry *registry, json_t *record, json_t **ret, struct error *e) MUST_CHECK;
 
 #endif

@@ -42,8 +42,8 @@ open_store(struct trail *t, struct error *e)
 
 /* workspace may be NULL. False: return t->session.exit_code. */
 static bool
-trail_begin(struct trail *t, const struct command_line *line, int argc, char **argv,
-    const char **workspace)
+trail_begin(
+    struct trail *t, const struct command_line *line, int argc, char **argv, const char **workspace)
 {
     struct session *s = &t->session;
     struct id id;
@@ -271,7 +271,8 @@ audit_verify_command(int argc, char **argv)
     const struct option options[] = {TRAIL_OPTIONS(t)};
     const struct command_line line = {"purser audit verify", "",
         "Walks the hash chains of decision records and ledger entries and names the first entry of "
-        "each\nthat was altered, is missing, doubled or out of order. Exit code 1 when there is one.",
+        "each\nthat was altered, is missing, doubled or out of order. Exit code 1 when there is "
+        "one.",
         ROWS(options)};
 
     if (!trail_begin(&t, &line, argc, argv, NULL))
@@ -340,12 +341,12 @@ print_replay(const struct replay_run *r)
     const json_t *row;
     size_t i;
 
-    json_array_foreach(r->rows, i, row)
-        print_differences(row);
+    json_array_foreach(r->rows, i, row) print_differences(row);
     printf("%zu decisions replayed with the registry %.12s: %zu the same, %zu different.\n",
         r->replayed, r->fingerprint, r->replayed - r->differ, r->differ);
     if (r->other_registry > 0)
-        printf("%zu of them were made with another registry.\n", r->other_registry);
+        printf("%zu of them were made with another registry (--registry FILE says which to use).\n",
+            r->other_registry);
 }
 
 static int

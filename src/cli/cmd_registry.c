@@ -1,6 +1,5 @@
 #include "base/ids.h"
-#include "cli/cmd.h"
-#include "cli/options.h"
+#include "cli/session.h"
 #include "core/billing.h"
 #include "registry/registry_diff.h"
 #include "registry/registry_json.h"
@@ -99,8 +98,9 @@ print_list(const struct registry *r)
 
         printf("runtime %.*s:", STR_ARG(registry_str(r, rt->name)));
         for (uint32_t j = 0; j < rt->arms.n; j++)
-            printf(" %.*s", STR_ARG(registry_str(r,
-                                registry_provider_at(r, registry_arms(r, rt)[j].provider)->name)));
+            printf(" %.*s",
+                STR_ARG(registry_str(
+                    r, registry_provider_at(r, registry_arms(r, rt)[j].provider)->name)));
         putchar('\n');
     }
     for (uint32_t i = 0; i < r->providers.n; i++) {
@@ -213,10 +213,10 @@ offered_json(const struct registry *r, const struct registry_runtime *rt)
         for (uint32_t j = 0; j < arm->models.n; j++) {
             struct str id = registry_str(r, registry_strs(r, arm->models)[j]);
 
-            json_array_append_new(
-                array, json_pack("{ss# sO sb sO}", "id", id.p, (int)id.n, "provider",
-                           json_object_get(provider, "name"), "platform_billed",
-                           (int)p->is_platform, "auth_env", json_object_get(provider, "auth_env")));
+            json_array_append_new(array,
+                json_pack("{ss# sO sb sO}", "id", id.p, (int)id.n, "provider",
+                    json_object_get(provider, "name"), "platform_billed", (int)p->is_platform,
+                    "auth_env", json_object_get(provider, "auth_env")));
         }
         json_decref(provider);
     }
@@ -264,6 +264,33 @@ registry_offered(int argc, char **argv)
     return EXIT_OK;
 }
 
+static int
+registry_reload_command(int argc, char **argv)
+{
+    static const struct column columns[] = {
+        {"status", "status", COLUMN_TEXT},
+        {"fingerprint", "registry_fingerprint", COLUMN_TEXT},
+    };
+    AUTO_SESSION struct session s = {0};
+    AUTO_JSON json_t *answer = NULL;
+    const struct option options[] = {CLIENT_OPTIONS(s.options)};
+    const struct command_line line = {"purser registry reload", "",
+        "Has the server read its registry's file again. A bad one is refused and the old one "
+        "stays; "
+        "no\ncall is dropped.",
+        ROWS(options)};
+    enum err err;
+
+    if (!session_begin(&s, &line, argc, argv))
+        return s.exit_code;
+    err = client_call(s.client, "POST", "/admin/registry/reload", NULL, &answer, &s.error);
+    if (err == ERR_OK && s.options.json)
+        output_json(answer);
+    else if (err == ERR_OK)
+        output_object(answer, ROWS(columns));
+    return session_end(&s, err);
+}
+
 int
 cmd_registry(int argc, char **argv)
 {
@@ -273,8 +300,10 @@ cmd_registry(int argc, char **argv)
         {"fingerprint", registry_fingerprint, "print what identifies a registry"},
         {"diff", registry_diff_command, "say what changes from one file to another"},
         {"offered", registry_offered, "list a runtime's models and who pays for each"},
+        {"reload", registry_reload_command, "have a server read its file again"},
     };
 
-    return cmd_dispatch("purser registry", "Providers, models, prices and runtimes. Offline.",
-        ROWS(table), argc, argv);
+    return cmd_dispatch("purser registry",
+        "Providers, models, prices and runtimes. Offline, but for reload.", ROWS(table), argc,
+        argv);
 }

@@ -31,7 +31,7 @@ struct serve {
     struct vault *vault;
     struct store *store;
     struct registry_set *registry;         /* until api owns it */
-    pthread_mutex_t reloading;         /* SIGHUP and the API may both ask */
+    pthread_mutex_t reloading;             /* SIGHUP and the API may both ask */
     const struct registry *registry_block; /* what edge and api use now */
     struct platform_keys platform_keys;
     struct drain *drain;

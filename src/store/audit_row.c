@@ -50,9 +50,9 @@ static enum err
 places(struct store_tx *tx, const struct audit_filter *f, size_t skip, size_t max, struct arena *a,
     struct place **ret, size_t *ret_n, struct error *e)
 {
-    struct query q = query_start(tx, "SELECT type, node_id, seq FROM " TRAIL
-                                     " ORDER BY at_ms DESC, type, node_id, seq DESC"
-                                     " LIMIT $5 OFFSET $6");
+    struct query q = query_start(tx,
+        "SELECT type, node_id, seq FROM " TRAIL " ORDER BY at_ms DESC, type, node_id, seq DESC"
+        " LIMIT $5 OFFSET $6");
     struct place *rows = NULL;
     size_t n = 0;
 
@@ -106,7 +106,7 @@ audit_row_list(struct store_tx *tx, const struct audit_filter *f, size_t skip, s
 /* A chain is there when it has a head or an entry: one without the other is wrong, not absent. */
 #define CHAINS(org)                                                                                \
     "SELECT org_id, node_id, chain FROM heads WHERE chain IN ('decision', 'ledger')" org           \
-    " UNION SELECT org_id, node_id, 'decision' FROM decisions WHERE 1 = 1" org                   \
+    " UNION SELECT org_id, node_id, 'decision' FROM decisions WHERE 1 = 1" org                     \
     " UNION SELECT org_id, node_id, 'ledger' FROM ledger WHERE 1 = 1" org " ORDER BY 1, 2, 3"
 
 static enum err
@@ -147,8 +147,8 @@ verify(struct store_tx *tx, struct audit_chain *c, struct arena *a, struct error
     c->entries = head.seq;
     memcpy(c->head, head.hash, sizeof(c->head));
     return c->type == AUDIT_DECISION
-               ? decision_chain_verify(tx, c->org, c->node, a, &c->valid, &c->why, e)
-               : ledger_chain_verify(tx, c->org, c->node, a, &c->valid, &c->why, e);
+        ? decision_chain_verify(tx, c->org, c->node, a, &c->valid, &c->why, e)
+        : ledger_chain_verify(tx, c->org, c->node, a, &c->valid, &c->why, e);
 }
 
 enum err

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 
@@ -68,14 +69,22 @@ sqlite_close(struct db *db)
     free(db);
 }
 
-/* SQLite would make the file under the umask; it gives its side files the mode of the file. */
+/*
+ * SQLite would make the file under the umask; it gives its side files the mode of the file. One that
+ * is there is not opened here: closing it would drop the locks that all connections of this process
+ * hold on it (as POSIX has it), and the next process to close the store would take itself for the
+ * last one and remove the write-ahead log that we go on writing to.
+ */
 static enum err
 make_file(const char *path, struct error *e)
 {
-    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    struct stat st;
 
-    if (fd < 0)
+    if (fd < 0 && errno != EEXIST)
         return fail_errno(e, ERR_STORE_UNAVAILABLE, "opening the store %s", path);
+    if (fd < 0 && (lstat(path, &st) != 0 || !S_ISREG(st.st_mode)))
+        return fail(e, ERR_STORE_UNAVAILABLE, "the store %s is not a plain file", path);
     return ERR_OK;
 }
 
@@ -91,8 +100,9 @@ set_up(struct connection *c, const char *path, bool durable, struct error *e)
     sqlite3_db_config(c->sqlite, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(c->sqlite, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
     sqlite3_db_config(c->sqlite, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
-    if (sqlite_exec(&c->db, "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;"
-                            "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON") != DB_OK ||
+    if (sqlite_exec(&c->db,
+            "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;"
+            "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON") != DB_OK ||
         sqlite_exec(
             &c->db, durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL") != DB_OK)
         return fail(

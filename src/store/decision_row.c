@@ -68,9 +68,10 @@ static enum err
 insert(struct store_tx *tx, const struct decision_row *d, const struct chain *c,
     const struct chain_link *prev, const struct chain_link *link, struct error *e)
 {
-    struct query q = query_start(tx, "INSERT INTO decisions (prev_hash, " COLUMNS
-                                     ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
-                                     " $11, $12, $13, $14, $15, $16, $17)");
+    struct query q = query_start(tx,
+        "INSERT INTO decisions (prev_hash, " COLUMNS
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
+        " $11, $12, $13, $14, $15, $16, $17)");
 
     query_blob(&q, prev->hash, sizeof(prev->hash));
     query_id(&q, c->org);
@@ -140,8 +141,8 @@ enum err
 decision_row_at(struct store_tx *tx, struct id org, struct id node, int64_t seq, struct arena *a,
     struct decision_row *ret, struct error *e)
 {
-    struct query q = query_start(tx,
-        "SELECT " COLUMNS " FROM decisions WHERE org_id = $1 AND node_id = $2 AND seq = $3");
+    struct query q = query_start(
+        tx, "SELECT " COLUMNS " FROM decisions WHERE org_id = $1 AND node_id = $2 AND seq = $3");
 
     query_id(&q, org);
     query_id(&q, node);
@@ -158,9 +159,10 @@ decision_row_list(struct store_tx *tx, const struct decision_filter *f, size_t m
 #define OF_WORKSPACE OF_ORG " AND workspace_id = $4"
 #define NEWEST " ORDER BY id DESC LIMIT $2"
     bool all = id_is_zero(f->org), whole_org = id_is_zero(f->workspace);
-    struct query q = query_start(tx, all         ? OF_ALL NEWEST
-                                     : whole_org ? OF_ORG NEWEST
-                                                 : OF_WORKSPACE NEWEST);
+    struct query q = query_start(tx,
+        all             ? OF_ALL NEWEST
+            : whole_org ? OF_ORG NEWEST
+                        : OF_WORKSPACE NEWEST);
     struct decision_row *rows = NULL;
     size_t n = 0;
 
@@ -192,9 +194,9 @@ decision_chain_verify(struct store_tx *tx, struct id org, struct id node, struct
     struct chain c = {"decision", org, node};
     struct chain_walk walk = {.chain = &c};
     struct chain_link head = {0};
-    struct query q =
-        query_start(tx, "SELECT prev_hash, " COLUMNS
-                        " FROM decisions WHERE org_id = $1 AND node_id = $2 ORDER BY seq");
+    struct query q = query_start(tx,
+        "SELECT prev_hash, " COLUMNS
+        " FROM decisions WHERE org_id = $1 AND node_id = $2 ORDER BY seq");
 
     query_id(&q, org);
     query_id(&q, node);
@@ -218,7 +220,7 @@ decision_chain_verify(struct store_tx *tx, struct id org, struct id node, struct
     chain_walk_end(&walk, &head);
     *ret_valid = walk.why == NULL;
     *ret_why = walk.why == NULL
-                   ? STR("")
-                   : arena_printf(a, "decision record %lld %s", (long long)walk.at, walk.why);
+        ? STR("")
+        : arena_printf(a, "decision record %lld %s", (long long)walk.at, walk.why);
     return ERR_OK;
 }

@@ -173,7 +173,7 @@ ledger_row_append(
     struct query q;
 
     ENSURE(en.kind < LEDGER_KIND_COUNT && en.state < LEDGER_STATE_COUNT &&
-           en.certainty < LEDGER_CERTAINTY_COUNT && en.dialect < DIALECT_COUNT);
+        en.certainty < LEDGER_CERTAINTY_COUNT && en.dialect < DIALECT_COUNT);
     if (is_booked(tx, &en, &booked, e) != ERR_OK)
         return e->code;
     if (!booked) {
@@ -186,7 +186,7 @@ ledger_row_append(
         q = query_start(tx,
             "INSERT INTO ledger (node_id, seq, prev_hash, hash, canonical, "
             "booked_ms, " ENTRY_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
-                                        "$12, $13, $14, $15, $16, $17, $18,"
+            "$12, $13, $14, $15, $16, $17, $18,"
             " $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, "
             "$36,"
             " $37, $38, $39, $40, $41)");
@@ -317,9 +317,9 @@ ledger_chain_verify(struct store_tx *tx, struct id org, struct id node, struct a
     struct chain c = {"ledger", org, node};
     struct chain_walk walk = {.chain = &c};
     struct chain_link head = {0};
-    struct query q =
-        query_start(tx, "SELECT seq, prev_hash, hash, canonical, " ENTRY_COLUMNS
-                        " FROM ledger WHERE org_id = $1 AND node_id = $2 ORDER BY seq");
+    struct query q = query_start(tx,
+        "SELECT seq, prev_hash, hash, canonical, " ENTRY_COLUMNS
+        " FROM ledger WHERE org_id = $1 AND node_id = $2 ORDER BY seq");
 
     query_id(&q, org);
     query_id(&q, node);
@@ -346,7 +346,7 @@ ledger_chain_verify(struct store_tx *tx, struct id org, struct id node, struct a
     chain_walk_end(&walk, &head);
     *ret_valid = walk.why == NULL;
     *ret_why = walk.why == NULL
-                   ? STR("")
-                   : arena_printf(a, "ledger entry %lld %s", (long long)walk.at, walk.why);
+        ? STR("")
+        : arena_printf(a, "ledger entry %lld %s", (long long)walk.at, walk.why);
     return ERR_OK;
 }

@@ -1,11 +1,12 @@
 """`purser audit`: what was decided is written down, can be decided again, and cannot be changed unseen."""
 
 import json
+import shutil
 import sqlite3
 
 import pytest
 
-from harness import MODEL, SOURCE, Purser, make_folder, wait_until
+from harness import MODEL, SOURCE, Purser, make_folder
 
 OWN = {"model": "opus", "secrets": {"CLAUDE_CODE_OAUTH_TOKEN": "a-value-nobody-may-see"}}
 
@@ -81,10 +82,9 @@ def test_what_was_decided_is_decided_again(purser, history):
     assert "3 the same, 0 different" in run(purser, "replay", "--org", org)
 
 
-def test_another_registry_is_told_in_words(purser, history):
+def test_another_registry_is_told_in_words(purser, history, tmp_path):
     org, platform, own, refused = history
-    folder = make_folder()
-    other = changed_registry(folder, ("CLAUDE_CODE_OAUTH_TOKEN", "QUITE_ANOTHER_NAME"))
+    other = changed_registry(tmp_path, ("CLAUDE_CODE_OAUTH_TOKEN", "QUITE_ANOTHER_NAME"))
     told = run(purser, "replay", "--org", org, "--registry", other, code=1)
     assert own.id in told and platform.id not in told
     assert "the refusal was none and would be MISSING_BYOK_CREDENTIAL" in told
@@ -93,9 +93,8 @@ def test_another_registry_is_told_in_words(purser, history):
     assert (only["replayed"], only["different"]) == (1, 0)
 
 
-def test_a_bad_registry_is_refused_before_anything_is_replayed(purser):
-    folder = make_folder()
-    bad = changed_registry(folder, ("    kind: api-key\n", "    kind: api-key\n    colour: red\n"))
+def test_a_bad_registry_is_refused_before_anything_is_replayed(purser, tmp_path):
+    bad = changed_registry(tmp_path, ("    kind: api-key\n", "    kind: api-key\n    colour: red\n"))
     done = purser.cli("audit", "replay", "--registry", bad, check=False)
     assert done.returncode == 1 and "REGISTRY_INVALID" in done.stderr and "providers.yaml:" in done.stderr
 
@@ -124,7 +123,8 @@ def stopped(own_sim):
     for n in range(2):
         agent.purser.api("POST", f"/workspaces/{agent.id}/restart", org=agent.org)
     purser.stop()
-    return purser
+    yield purser
+    shutil.rmtree(folder)
 
 
 def offline(purser, *argv, code=0):
@@ -180,7 +180,6 @@ def test_verify_of_a_running_server_says_what_a_chain_cannot_show(purser, histor
     assert "Every chain holds." in told and "cannot show" in told
 
 
-def test_a_state_directory_without_a_store_is_a_mistake_and_makes_none(purser):
-    folder = make_folder()
-    done = purser.cli_offline("audit", "verify", "--state", folder)
-    assert done.returncode == 2 and not list(folder.iterdir())
+def test_a_state_directory_without_a_store_is_a_mistake_and_makes_none(purser, tmp_path):
+    done = purser.cli_offline("audit", "verify", "--state", tmp_path)
+    assert done.returncode == 2 and not list(tmp_path.iterdir())

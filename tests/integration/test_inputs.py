@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import MODEL, Purser, new_key, wait_until
+from harness import MODEL, SOURCE, Purser, wait_until
 
 HOSTILE = {
     "MOLECULE_LLM_BILLING_MODE": "byok",
@@ -177,3 +177,23 @@ def test_a_provider_can_be_neither_stored_nor_set(hostile):
     for method in ("GET", "PUT"):
         answer = hostile.request(method, f"/workspaces/{workspace}/provider", org=org)
         assert (answer.status_code, answer.json()["code"]) == (410, "PROVIDER_ENDPOINT_RETIRED")
+
+
+# ---- and nothing else could ----
+
+def files_that_say(pattern, *folders):
+    return {str(f.relative_to(SOURCE / "src")) for folder in folders for f in (SOURCE / "src" / folder).rglob("*.c")
+            if re.search(pattern, f.read_text())}
+
+
+def test_only_the_gatherer_decides_for_a_server():
+    """billing.c answers when the store is down; a plan is made for a start, or again from its record."""
+    assert files_that_say(r"\bbilling_decide\(", "api", "daemon", "launch", "edge", "store", "ledger") == {
+        "api/gather.c", "api/billing.c"}
+    assert files_that_say(r"\benv_plan_make\(", "api", "daemon", "launch", "edge", "store", "ledger") == {
+        "api/plan.c", "api/replay.c"}
+
+
+def test_nothing_that_decides_or_starts_reads_the_environment():
+    assert files_that_say(r"\b(secure_)?getenv\(|\benviron\b", "core", "registry", "api", "vault", "store", "ledger",
+                          "edge", "launch") == set()

@@ -1,7 +1,9 @@
 """A replaced registry: SIGHUP or the API, no call dropped; a bad file changes nothing."""
 
+import json
 import os
 import re
+import shutil
 import signal
 import uuid
 
@@ -39,7 +41,9 @@ class Registry:
 
 @pytest.fixture(scope="module")
 def registry():
-    return Registry()
+    registry = Registry()
+    yield registry
+    shutil.rmtree(registry.path.parent)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +67,10 @@ def fingerprint(purser):
 
 def by_api(purser):
     return purser.api("POST", "/admin/registry/reload")["status"]
+
+
+def by_command(purser):
+    return json.loads(purser.cli("registry", "reload", "--json").stdout)["status"]
 
 
 def by_signal(purser):
@@ -108,7 +116,7 @@ def test_a_decision_names_the_registry_it_was_made_with(purser, registry):
     agent = purser.new_agent()
     old = fingerprint(purser)
     registry.make_dearer()
-    assert by_api(purser) == "reloaded"
+    assert by_command(purser) == "reloaded"
     purser.api("POST", f"/workspaces/{agent.id}/restart", org=agent.org)
     newest, first = purser.api("GET", f"/admin/audit/decisions?workspace={agent.id}")["decisions"]
     assert first["registry_fingerprint"] == old
@@ -117,7 +125,7 @@ def test_a_decision_names_the_registry_it_was_made_with(purser, registry):
     agent.stop()
 
 
-@pytest.mark.parametrize("how", [by_api, by_signal])
+@pytest.mark.parametrize("how", [by_api, by_signal, by_command])
 def test_the_same_file_again_changes_nothing(purser, how):
     before = fingerprint(purser)
     assert how(purser) == "unchanged"
@@ -141,6 +149,8 @@ def test_a_bad_file_is_refused_with_its_line_and_the_old_one_stays(purser, regis
     answer = purser.request("POST", "/admin/registry/reload")
     assert answer.status_code == 400 and answer.json()["code"] == "REGISTRY_INVALID", answer.text
     sentence = answer.json()["error"]
+    command = purser.cli("registry", "reload", check=False)
+    assert command.returncode == 1 and sentence in command.stderr
     told = re.search(r"providers\.yaml:(\d+)", sentence)
     assert told, sentence
     if word:

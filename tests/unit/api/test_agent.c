@@ -28,8 +28,7 @@ look_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct look *l = ctx;
     struct decision_filter all = {.org = l->org, .workspace = l->workspace};
-    enum err code =
-        decision_row_list(tx, &all, 100, &l->arena, &l->decisions, &l->decisions_n, e);
+    enum err code = decision_row_list(tx, &all, 100, &l->arena, &l->decisions, &l->decisions_n, e);
 
     if (code == ERR_OK) {
         code = event_row_list(

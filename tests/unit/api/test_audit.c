@@ -70,8 +70,7 @@ newest_record(struct world *w, const char *id)
     snprintf(path, sizeof(path), "/admin/audit/decisions?limit=1&workspace=%s", id);
     a = ask(w, "GET", path, NULL);
     assert_int_equal(a.status, 200);
-    record = json_object_get(
-        json_array_get(json_object_get(a.json, "decisions"), 0), "record");
+    record = json_object_get(json_array_get(json_object_get(a.json, "decisions"), 0), "record");
     assert_true(json_is_object(record));
     return json_incref(record);
 }
@@ -126,8 +125,13 @@ static const struct {
     {"garbled", own_model, " byok", false, false, NULL, 422, "MODEL_NOT_ON_PLATFORM"},
     {"no registry entry", "\"runtime\":\"langgraph\",\"model\":\"x\",\"command\":\"agent\"", NULL,
         false, false, NULL, 200, NULL},
-    {"codex with a tie", "\"runtime\":\"codex\",\"model\":\"gpt-5.5\",\"command\":\"agent\","
-                         "\"secrets\":{\"OPENAI_API_KEY\":\"k\",\"CODEX_AUTH_JSON\":\"{}\"}",
+    {"codex with a tie",
+        "\"runtime\":\"codex\",\"model\":\"gpt-5.5\",\"command\":\"agent\","
+        "\"secrets\":{\"OPENAI_API_KEY\":\"k\",\"CODEX_AUTH_JSON\":\"{}\"}",
+        NULL, false, false, NULL, 200, NULL},
+    {"a blank secret",
+        "\"runtime\":\"codex\",\"model\":\"gpt-5.5\",\"command\":\"agent\","
+        "\"secrets\":{\"OPENAI_API_KEY\":\"k\",\"CODEX_AUTH_JSON\":\"  \"}",
         NULL, false, false, NULL, 200, NULL},
     {"a required name", "\"model\":\"anthropic/claude-opus-4-7\",\"required_env\":[\"NOT_THERE\"]",
         NULL, false, false, NULL, 422, "MISSING_REQUIRED_ENV"},
@@ -138,6 +142,8 @@ static const struct {
         "SECRET_UNREADABLE"},
 };
 enum { SITUATIONS = sizeof(situations) / sizeof(situations[0]) };
+/* Those that tests ask for by name. */
+enum { PLATFORM = 0, OWN = 1, NO_GATEWAY = 9 };
 
 /* Makes the workspace, starts it or is refused, and leaves the world as it was. */
 static void
@@ -188,7 +194,7 @@ a_record_has_names_and_scopes_and_no_value(void **state)
     json_t *inputs, *secrets;
     char *text;
 
-    play(w, 1, id);
+    play(w, OWN, id);
     record = newest_record(w, id);
     inputs = json_object_get(record, "inputs");
     secrets = json_object_get(inputs, "secrets");
@@ -197,12 +203,10 @@ a_record_has_names_and_scopes_and_no_value(void **state)
         assert_string_equal(
             json_string_value(json_object_get(json_array_get(secrets, i), "scope")), "workspace");
     assert_int_equal(json_array_size(json_object_get(inputs, "auth_names")), 1);
-    assert_int_equal(
-        json_string_length(
-            json_object_get(json_object_get(record, "decision"), "registry_fingerprint")),
+    assert_int_equal(json_string_length(json_object_get(
+                         json_object_get(record, "decision"), "registry_fingerprint")),
         64);
-    assert_true(
-        json_array_size(json_object_get(json_object_get(record, "decision"), "trace")) > 2);
+    assert_true(json_array_size(json_object_get(json_object_get(record, "decision"), "trace")) > 2);
     assert_true(json_array_size(json_object_get(json_object_get(record, "plan"), "env")) > 5);
     text = json_dumps(record, 0);
     assert_null(strstr(text, "CANARY"));
@@ -258,7 +262,7 @@ a_replay_names_what_is_different(void **state)
     char id[ID_TEXT_BYTES];
     AUTO_JSON json_t *record = NULL;
 
-    play(w, 1, id);
+    play(w, OWN, id);
     record = newest_record(w, id);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         AUTO_JSON json_t *copy = json_deep_copy(record);
@@ -284,7 +288,7 @@ a_replay_names_a_row_of_the_plan_that_is_different(void **state)
     char id[ID_TEXT_BYTES];
     AUTO_JSON json_t *record = NULL;
 
-    play(w, 1, id);
+    play(w, OWN, id);
     record = newest_record(w, id);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         AUTO_JSON json_t *copy = json_deep_copy(record);
@@ -307,36 +311,36 @@ a_replay_reads_every_input(void **state)
         size_t situation;
         const char *field, *value, *said;
     } cases[] = {
-        {1, "runtime", "\"langgraph\"", "the mode was byok and would be platform_managed"},
-        {1, "model", "\"anthropic/claude-opus-4-7\"", "the provider was"},
-        {1, "override", "\"disabled\"", "the mode was byok and would be disabled"},
-        {1, "secrets", "[]", "the refusal was none and would be MISSING_BYOK_CREDENTIAL"},
-        {1, "secrets",
+        {OWN, "runtime", "\"langgraph\"", "the mode was byok and would be platform_managed"},
+        {OWN, "model", "\"anthropic/claude-opus-4-7\"", "the provider was"},
+        {OWN, "override", "\"disabled\"", "the mode was byok and would be disabled"},
+        {OWN, "secrets", "[]", "the refusal was none and would be MISSING_BYOK_CREDENTIAL"},
+        {OWN, "secrets",
             "[{\"name\":\"CLAUDE_CODE_OAUTH_TOKEN\",\"scope\":\"workspace\",\"blank\":true,"
             "\"bytes\":2}]",
             "the refusal was none and would be MISSING_BYOK_CREDENTIAL"},
-        {1, "secrets",
+        {OWN, "secrets",
             "[{\"name\":\"CLAUDE_CODE_OAUTH_TOKEN\",\"scope\":\"org\",\"blank\":false,\"bytes\":2}"
             "]",
             "would be keep (org)"},
-        {1, "secrets",
+        {OWN, "secrets",
             "[{\"name\":\"CLAUDE_CODE_OAUTH_TOKEN\",\"scope\":\"org\",\"blank\":false,"
             "\"bytes\":200000}]",
             "would be ENVIRONMENT_TOO_LARGE"},
-        {1, "store_failed", "true", "its source was derived_provider and would be constant_fall"},
+        {OWN, "store_failed", "true", "its source was derived_provider and would be constant_fall"},
     };
     static const struct {
         size_t situation;
         const char *field, *value, *said;
     } platform[] = {
-        {0, "gateway", "false", "would be MISSING_PLATFORM_PROXY"},
-        {0, "keys", "[]", "would be MISSING_PLATFORM_PROXY"},
-        {0, "at_ms", "-1", "would be MODEL_NOT_ON_PLATFORM"},
-        {0, "openai_base_url", "\"http://x/v1\"", "MOLECULE_LLM_BASE_URL was"},
-        {0, "anthropic_base_url", "\"http://x\"", "ANTHROPIC_BASE_URL was"},
-        {0, "usage_url", "\"http://x\"", "MOLECULE_LLM_USAGE_URL was"},
-        {0, "identity", "[]", "WORKSPACE_ID was"},
-        {0, "required_env", "[\"NOT_THERE\"]", "would be MISSING_REQUIRED_ENV"},
+        {PLATFORM, "gateway", "false", "would be MISSING_PLATFORM_PROXY"},
+        {PLATFORM, "keys", "[]", "would be MISSING_PLATFORM_PROXY"},
+        {PLATFORM, "at_ms", "-1", "would be MODEL_NOT_ON_PLATFORM"},
+        {PLATFORM, "openai_base_url", "\"http://x/v1\"", "MOLECULE_LLM_BASE_URL was"},
+        {PLATFORM, "anthropic_base_url", "\"http://x\"", "ANTHROPIC_BASE_URL was"},
+        {PLATFORM, "usage_url", "\"http://x\"", "MOLECULE_LLM_USAGE_URL was"},
+        {PLATFORM, "identity", "[]", "WORKSPACE_ID was"},
+        {PLATFORM, "required_env", "[\"NOT_THERE\"]", "would be MISSING_REQUIRED_ENV"},
     };
     struct world *w = *state;
 
@@ -384,7 +388,7 @@ a_replay_with_another_registry_says_what_becomes_of_it(void **state)
     }
     if (registry_load_bytes("other.yaml", buf_str(&yaml), &other, &e) != ERR_OK)
         fail_msg("%s", e.text);
-    play(w, 1, id);
+    play(w, OWN, id);
     record = newest_record(w, id);
     assert_replay(other, record, "the refusal was none and would be MISSING_BYOK_CREDENTIAL");
     assert_replay(w->registry, record, "[]");
@@ -401,10 +405,10 @@ what_is_no_record_is_said(void **state)
         {NULL, "inputs", "7", "runtime"},
         {"inputs", "secrets", "{}", "secrets"},
         {"inputs", "secrets", "[7]", "name"},
-        {"inputs", "secrets",
-            "[{\"name\":\"A\",\"scope\":\"x\",\"blank\":false,\"bytes\":1}]", "scope"},
-        {"inputs", "secrets",
-            "[{\"name\":\"A\",\"scope\":\"org\",\"blank\":false,\"bytes\":-1}]", "bytes"},
+        {"inputs", "secrets", "[{\"name\":\"A\",\"scope\":\"x\",\"blank\":false,\"bytes\":1}]",
+            "scope"},
+        {"inputs", "secrets", "[{\"name\":\"A\",\"scope\":\"org\",\"blank\":false,\"bytes\":-1}]",
+            "bytes"},
         {"inputs", "override", "7", "override"},
         {"inputs", "store_failed", "7", "store_failed"},
         {"inputs", "platform", "{}", "gateway"},
@@ -413,12 +417,11 @@ what_is_no_record_is_said(void **state)
     char id[ID_TEXT_BYTES];
     AUTO_JSON json_t *record = NULL;
 
-    play(w, 1, id);
+    play(w, OWN, id);
     record = newest_record(w, id);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         AUTO_JSON json_t *copy = json_deep_copy(record);
-        json_object_set_new(
-            cases[i].parent == NULL ? copy : json_object_get(copy, cases[i].parent),
+        json_object_set_new(cases[i].parent == NULL ? copy : json_object_get(copy, cases[i].parent),
             cases[i].field, json_loads(cases[i].value, JSON_DECODE_ANY, NULL));
         assert_replay(w->registry, copy, cases[i].said);
     }
@@ -480,8 +483,8 @@ a_workspaces_trail_has_decisions_and_calls_in_order(void **state)
     char id[ID_TEXT_BYTES], other[ID_TEXT_BYTES];
     AUTO_ANSWER struct answer all = {0}, second = {0}, late = {0}, early = {0}, text = {0};
 
-    play(w, 0, id);
-    play(w, 0, other);
+    play(w, PLATFORM, id);
+    play(w, PLATFORM, other);
     book(w, id, clock_ms() + 5000);
     book(w, id, 1000);
     book(w, other, 2000);
@@ -545,7 +548,7 @@ records_come_in_pages(void **state)
     size_t seen = 0, pages = 0;
 
     for (int i = 0; i < 5; i++)
-        play(w, 8, id);
+        play(w, NO_GATEWAY, id);
     while (path[0] != '\0') {
         AUTO_ANSWER struct answer a = ask(w, "GET", path, NULL);
         json_t *list = json_object_get(a.json, "decisions"), *row;
@@ -591,11 +594,11 @@ an_org_sees_only_its_own_trail(void **state)
 {
     struct world *w = *state;
     char id[ID_TEXT_BYTES], path[128];
-    AUTO_ANSWER struct answer made = ask_with(w, w->admin, w->other, NULL, "POST", "/org/tokens",
-        "{}");
+    AUTO_ANSWER struct answer made =
+        ask_with(w, w->admin, w->other, NULL, "POST", "/org/tokens", "{}");
     const char *stranger = answer_text(&made, "auth_token");
 
-    play(w, 0, id);
+    play(w, PLATFORM, id);
     book(w, id, 1000);
     snprintf(path, sizeof(path), "/admin/audit/decisions?workspace=%s", id);
     assert_int_equal(count_seen(w, stranger, NULL, "/admin/audit/decisions"), 0);
@@ -634,7 +637,7 @@ a_broken_chain_is_told(void **state)
         assert_int_equal(world_setup(&fresh), 0);
         w = fresh;
         for (int n = 0; n < 3; n++) {
-            play(w, 8, id);
+            play(w, NO_GATEWAY, id);
             book(w, id, 1000);
         }
         change(w, NULL, NULL, cases[i].sql);

@@ -2,8 +2,28 @@
 #include "world.h"
 
 #include "api/gather.h"
+#include "api/secret.h"
+#include "registry/explain.h"
+#include "store/query.h"
 
 #include "unit.h"
+
+static enum err
+spoil_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct query q = query_start(tx, "UPDATE workspace_secrets SET sealed = fingerprint");
+
+    return query_run(&q, e);
+}
+
+/* Makes every workspace secret one that does not open. */
+static void
+spoil_secrets(struct world *w)
+{
+    struct error e;
+
+    assert_int_equal(store_tx(w->store, spoil_tx, NULL, &e), ERR_OK);
+}
 
 /* The mode that the route tells. */
 static void
@@ -13,7 +33,7 @@ assert_mode(struct world *w, const char *id, const char *mode, const char *sourc
     AUTO_ANSWER struct answer a = {0};
 
     snprintf(path, sizeof(path), "/admin/workspaces/%s/llm-billing-mode", id);
-    a = ask(w, "GET", path, NULL);
+    a = ask_with(w, w->admin, NULL, NULL, "GET", path, NULL);
     assert_int_equal(a.status, 200);
     assert_string_equal(answer_text(&a, "resolved_mode"), mode);
     assert_string_equal(answer_text(&a, "source"), source);
@@ -28,66 +48,259 @@ put_mode(struct world *w, const char *id, const char *body)
     return ask(w, "PUT", path, body);
 }
 
-/* One workspace in several states; every caller of the table is asked, and all agree. */
+/* Workspaces in every state that a decision can depend on. */
+static const struct asked {
+    const char *name;
+    const char *runtime;
+    const char *model;
+    const char *secrets[3][2];
+    const char *org_secret[2]; /* name and value; or none */
+    const char *override;      /* as stored, garbled or not; or none */
+    const char *source;
+} asked[] = {
+    {"a platform model", "claude-code", "anthropic/claude-opus-4-7", {{NULL}}, {NULL}, NULL,
+        "derived_provider"},
+    {"a vendor's model", "claude-code", "opus", {{"CLAUDE_CODE_OAUTH_TOKEN", "t"}}, {NULL}, NULL,
+        "derived_provider"},
+    {"MOLECULE_MODEL before MODEL", "claude-code", "opus",
+        {{"CLAUDE_CODE_OAUTH_TOKEN", "t"}, {"MOLECULE_MODEL", " kimi-for-coding "},
+            {"KIMI_API_KEY", "k"}},
+        {NULL}, NULL, "derived_provider"},
+    {"a tie that a secret decides", "codex", "gpt-5.5", {{"OPENAI_API_KEY", "k"}}, {NULL}, NULL,
+        "derived_provider"},
+    {"a tie that the org's secret decides", "codex", "gpt-5.5", {{NULL}}, {"OPENAI_API_KEY", "k"},
+        NULL, "derived_provider"},
+    {"a tie with a blank secret", "codex", "gpt-5.5",
+        {{"CODEX_AUTH_JSON", "  "}, {"OPENAI_API_KEY", "k"}}, {NULL}, NULL, "derived_provider"},
+    {"no model", "claude-code", "", {{NULL}}, {NULL}, NULL, "derived_default"},
+    {"an unknown runtime", "langgraph", "x", {{NULL}}, {NULL}, NULL, "derived_default"},
+    {"an unregistered model", "claude-code", "nonsense-1", {{NULL}}, {NULL}, NULL,
+        "derived_default"},
+    {"disabled", "codex", "anthropic/claude-opus-4-7", {{NULL}}, {NULL}, "disabled",
+        "workspace_override"},
+    {"byok on a platform model", "claude-code", "anthropic/claude-opus-4-7", {{NULL}}, {NULL},
+        "byok", "workspace_override"},
+    {"a garbled override", "claude-code", "opus", {{"CLAUDE_CODE_OAUTH_TOKEN", "t"}}, {NULL},
+        " byok", "constant_fallback"},
+};
+enum { ASKED = sizeof(asked) / sizeof(asked[0]), ASKED_SECRETS = 3 };
+
+struct prepare {
+    struct api *api;
+    const struct asked *asked;
+    struct workspace_row row;
+};
+
+static struct workspace_row
+bare_workspace(const char *runtime)
+{
+    return (struct workspace_row){.id = id_new(),
+        .name = STR("w"),
+        .role = STR(""),
+        .runtime = str_from_cstr(runtime),
+        .url = STR(""),
+        .command = STR("[]"),
+        .workspace_dir = STR(""),
+        .extra_models = STR("[]"),
+        .required_env = STR("[]"),
+        .created_ms = clock_ms(),
+        .desired = WORKSPACE_DESIRED_STOPPED,
+        .status = WORKSPACE_STOPPED};
+}
+
+static enum err
+put_plain(struct store_tx *tx, const struct prepare *p, struct arena *a, struct id workspace,
+    const char *name, const char *value, struct error *e)
+{
+    struct secret_write s = {.name = str_from_cstr(name), .value = str_from_cstr(value)};
+
+    return secret_put_tx(tx, p->api, a, p->row.org, workspace, &s, e);
+}
+
+/* The rows themselves: create would refuse some of these. */
+static enum err
+prepare_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct prepare *p = ctx;
+    const struct asked *q = p->asked;
+    AUTO_ARENA struct arena a = {0};
+    struct str raw = str_from_cstr(q->override);
+    enum err code = workspace_row_insert(tx, &p->row, e);
+
+    if (code == ERR_OK && q->override != NULL)
+        code = workspace_row_set_override(tx, p->row.org, p->row.id, &raw, e);
+    if (code == ERR_OK && q->model[0] != '\0')
+        code = put_plain(tx, p, &a, p->row.id, "MODEL", q->model, e);
+    for (int i = 0; code == ERR_OK && i < ASKED_SECRETS && q->secrets[i][0] != NULL; i++)
+        code = put_plain(tx, p, &a, p->row.id, q->secrets[i][0], q->secrets[i][1], e);
+    if (code == ERR_OK && q->org_secret[0] != NULL)
+        code = put_plain(tx, p, &a, (struct id){0}, q->org_secret[0], q->org_secret[1], e);
+    return code;
+}
+
+/* What create would ask about: the same workspace as a request that has no row yet. */
+static void
+draft_of(
+    const struct asked *q, struct env_secret *secrets, struct str *values, struct gather_draft *ret)
+{
+    *ret = (struct gather_draft){.runtime = str_from_cstr(q->runtime),
+        .model = str_from_cstr(q->model),
+        .secrets = secrets,
+        .secret_values = values};
+    for (int i = 0; i < ASKED_SECRETS && q->secrets[i][0] != NULL; i++) {
+        values[i] = str_from_cstr(q->secrets[i][1]);
+        secrets[i] = (struct env_secret){.name = str_from_cstr(q->secrets[i][0]),
+            .scope = ENV_SCOPE_WORKSPACE,
+            .value_blank = str_is_blank(values[i]),
+            .value_bytes = (uint32_t)values[i].n};
+        ret->secrets_n++;
+    }
+}
+
+/* Decision, trace, effective model and auth names as one text; the caller frees it. */
+static char *
+answer_of(struct world *w, const struct registry_ref *ref, const struct prepare *p, int caller)
+{
+    AUTO_ARENA struct arena arena = {0};
+    AUTO_GATHERED struct gathered g = {0};
+    AUTO_JSON json_t *j = NULL;
+    json_t *names;
+    struct env_secret secrets[ASKED_SECRETS];
+    struct str values[ASKED_SECRETS];
+    struct gather_draft draft;
+    struct gather_request q = {.caller = caller, .org = p->row.org, .workspace = p->row.id};
+    struct error e;
+    char *text;
+
+    if (gather_callers[caller].from_draft) {
+        draft_of(p->asked, secrets, values, &draft);
+        q.draft = &draft;
+    }
+    assert_int_equal(gather(w->api, &ref->set, &arena, &q, &g, &e), ERR_OK);
+    assert_int_equal(g.failure.code, ERR_OK);
+    assert_int_equal(g.values != NULL && g.secrets_n > 0 && g.values[0] != NULL,
+        gather_callers[caller].needs_values && g.secrets_n > 0);
+    j = explain_json(&g.facts, &g.decision, &g.trace);
+    json_object_set_new(j, "effective_model", json_str(g.effective_model));
+    names = json_array();
+    for (size_t i = 0; i < g.auth_names_n; i++)
+        json_array_append_new(names, json_str(g.auth_names[i]));
+    json_object_set_new(j, "auth_names", names);
+    text = json_dumps(j, JSON_SORT_KEYS);
+    gathered_done(&g);
+    g = (struct gathered){0};
+    return text;
+}
+
+/*
+ * Every row of the table of callers, for every state: all answers are the same, byte for byte. A row
+ * that is added is asked by this test without a change here.
+ */
 static void
 every_caller_gets_the_same_answer(void **state)
 {
-    static const struct {
-        const char *fields;
-        const char *mode_body; /* NULL: no override */
-    } cases[] = {
-        {"\"model\":\"anthropic/claude-opus-4-7\"", NULL},
-        {"\"model\":\"opus\",\"secrets\":{\"CLAUDE_CODE_OAUTH_TOKEN\":\"t\"}", NULL},
-        {"\"model\":\"opus\",\"secrets\":{\"CLAUDE_CODE_OAUTH_TOKEN\":\"t\","
-         "\"MOLECULE_MODEL\":\"kimi-for-coding\",\"KIMI_API_KEY\":\"k\"}",
-            NULL},
-        {"\"runtime\":\"codex\",\"model\":\"anthropic/claude-opus-4-7\"",
-            "{\"mode\":\"disabled\"}"},
-        {"\"runtime\":\"langgraph\",\"model\":\"x\"", NULL},
-        {"\"model\":\"anthropic/claude-opus-4-7\"", "{\"mode\":\"byok\"}"},
-    };
+    static const char *const callers[] = {
+        "read", "start", "restart", "run", "write gate", "create", "pull"};
     struct world *w = *state;
     struct registry_ref *ref = api_registry_acquire(w->api);
-    struct id org;
 
-    assert_true(id_parse(str_from_cstr(w->org), &org));
-    w->api->o.unregistered_model_warn = true;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        char id[ID_TEXT_BYTES];
-        enum billing_mode mode = BILLING_MODE_COUNT;
-        struct str model = STR_NONE;
-        AUTO_ARENA struct arena arena = {0};
+    for (size_t i = 0; i < sizeof(callers) / sizeof(callers[0]); i++)
+        assert_string_equal(gather_callers[i].name, callers[i]);
+    for (size_t i = 0; i < ASKED; i++) {
+        struct prepare p = {
+            .api = w->api, .asked = &asked[i], .row = bare_workspace(asked[i].runtime)};
+        char id[ID_TEXT_BYTES], mode[64], *first = NULL;
+        AUTO_JSON json_t *decision = NULL;
+        struct error e;
 
-        make_workspace(w, cases[i].fields, id);
-        if (cases[i].mode_body != NULL) {
-            AUTO_ANSWER struct answer a = put_mode(w, id, cases[i].mode_body);
-
-            assert_int_equal(a.status, 200);
-        }
+        /* An org's secret is everybody's: that case has an org of its own. */
+        assert_true(id_parse(
+            str_from_cstr(asked[i].org_secret[0] == NULL ? w->org : w->other), &p.row.org));
+        if (store_tx(w->store, prepare_tx, &p, &e) != ERR_OK)
+            fail_msg("%s: %s", asked[i].name, e.text);
         for (int caller = 0; caller < GATHER_CALLER_COUNT; caller++) {
-            struct gather_request q = {.caller = caller, .org = org};
-            AUTO_GATHERED struct gathered g = {0};
-            struct error e;
+            char *text;
 
             assert_non_null(gather_callers[caller].name);
-            if (gather_callers[caller].from_draft)
-                continue; /* the next test's */
-            assert_true(id_parse(str_from_cstr(id), &q.workspace));
-            assert_int_equal(gather(w->api, &ref->set, &arena, &q, &g, &e), ERR_OK);
-            assert_int_equal(g.failure.code, ERR_OK);
-            if (mode == BILLING_MODE_COUNT) {
-                mode = g.decision.mode;
-                model = g.effective_model;
-            }
-            assert_int_equal(g.decision.mode, mode);
-            assert_true(str_equal(g.effective_model, model));
-            assert_int_equal(g.values != NULL && g.secrets_n > 0 && g.values[0] != NULL,
-                gather_callers[caller].needs_values && g.secrets_n > 0);
+            /* What is not there yet has no override. */
+            if (gather_callers[caller].from_draft && asked[i].override != NULL)
+                continue;
+            text = answer_of(w, ref, &p, caller);
+            if (first == NULL)
+                first = strdup(text);
+            if (strcmp(first, text) != 0)
+                fail_msg("%s: %s is told %s and %s is told %s", asked[i].name,
+                    gather_callers[0].name, first, gather_callers[caller].name, text);
+            free(text);
         }
-        assert_mode(w, id, billing_mode_name(mode).p,
-            mode == BILLING_PLATFORM_MANAGED && i == 4 ? "derived_default"
-                : cases[i].mode_body != NULL           ? "workspace_override"
-                                                       : "derived_provider");
+        decision = json_loads(first, 0, NULL);
+        free(first);
+        assert_string_equal(
+            json_string_value(json_object_get(decision, "source")), asked[i].source);
+        snprintf(mode, sizeof(mode), "%s",
+            json_string_value(json_object_get(decision, "resolved_mode")));
+        id_text(p.row.id, id);
+        assert_mode(w, id, mode, asked[i].source);
+    }
+    api_registry_release(w->api, ref);
+}
+
+/* The model of one start goes before the stored ones, for that start alone. */
+static void
+a_start_may_name_its_model(void **state)
+{
+    struct world *w = *state;
+    struct registry_ref *ref = api_registry_acquire(w->api);
+    char id[ID_TEXT_BYTES];
+
+    make_workspace(w, "\"model\":\"opus\",\"secrets\":{\"CLAUDE_CODE_OAUTH_TOKEN\":\"t\"}", id);
+    for (int caller = 0; caller < GATHER_CALLER_COUNT; caller++) {
+        struct gather_request q = {
+            .caller = caller, .start_model = STR(" anthropic/claude-opus-4-7 ")};
+        AUTO_ARENA struct arena arena = {0};
+        AUTO_GATHERED struct gathered g = {0};
+        struct error e;
+
+        if (!gather_callers[caller].takes_model)
+            continue;
+        assert_true(id_parse(str_from_cstr(w->org), &q.org));
+        assert_true(id_parse(str_from_cstr(id), &q.workspace));
+        assert_int_equal(gather(w->api, &ref->set, &arena, &q, &g, &e), ERR_OK);
+        assert_str(g.effective_model, "anthropic/claude-opus-4-7");
+        assert_int_equal(g.decision.mode, BILLING_PLATFORM_MANAGED);
+        gathered_done(&g);
+        g = (struct gathered){0};
+    }
+    assert_mode(w, id, "byok", "derived_provider");
+    api_registry_release(w->api, ref);
+}
+
+/* A secret that cannot be read closes the decision for all of them. */
+static void
+every_caller_is_closed_by_an_unreadable_secret(void **state)
+{
+    struct world *w = *state;
+    struct registry_ref *ref = api_registry_acquire(w->api);
+    char id[ID_TEXT_BYTES];
+
+    make_workspace(w, "\"model\":\"opus\",\"secrets\":{\"CLAUDE_CODE_OAUTH_TOKEN\":\"t\"}", id);
+    spoil_secrets(w);
+    for (int caller = 0; caller < GATHER_CALLER_COUNT; caller++) {
+        struct gather_request q = {.caller = caller};
+        AUTO_ARENA struct arena arena = {0};
+        AUTO_GATHERED struct gathered g = {0};
+        struct error e;
+
+        if (gather_callers[caller].from_draft)
+            continue;
+        assert_true(id_parse(str_from_cstr(w->org), &q.org));
+        assert_true(id_parse(str_from_cstr(id), &q.workspace));
+        assert_int_equal(gather(w->api, &ref->set, &arena, &q, &g, &e), ERR_OK);
+        assert_int_equal(g.failure.code, ERR_SECRET_UNREADABLE);
+        assert_int_equal(g.decision.mode, BILLING_PLATFORM_MANAGED);
+        assert_int_equal(g.decision.source, BILLING_CONSTANT_FALLBACK);
+        gathered_done(&g);
+        g = (struct gathered){0};
     }
     api_registry_release(w->api, ref);
 }
@@ -97,27 +310,10 @@ static void
 create_decides_as_the_start_will(void **state)
 {
     struct world *w = *state;
-    struct registry_ref *ref = api_registry_acquire(w->api);
-    struct env_secret secret = {.name = STR("CLAUDE_CODE_OAUTH_TOKEN")};
-    struct str value = STR("t");
-    struct gather_draft draft = {.runtime = STR("claude-code"),
-        .model = STR(" opus "),
-        .secrets = &secret,
-        .secret_values = &value,
-        .secrets_n = 1};
-    struct gather_request q = {.caller = GATHER_CREATE, .draft = &draft};
-    AUTO_ARENA struct arena arena = {0};
-    AUTO_GATHERED struct gathered g = {0}; /* goes first: it points into the arena */
-    struct error e;
     char id[ID_TEXT_BYTES];
 
-    assert_true(id_parse(str_from_cstr(w->org), &q.org));
-    assert_int_equal(gather(w->api, &ref->set, &arena, &q, &g, &e), ERR_OK);
-    assert_int_equal(g.decision.mode, BILLING_BYOK);
-    assert_str(g.effective_model, "opus");
     make_workspace(w, "\"model\":\" opus \",\"secrets\":{\"claude_code_oauth_token\":\"t\"}", id);
     assert_mode(w, id, "byok", "derived_provider");
-    api_registry_release(w->api, ref);
 }
 
 static void
@@ -354,12 +550,58 @@ offered_models_follow_the_registry(void **state)
     assert_int_equal(json_array_size(none.json), 0);
 }
 
+static bool
+is_satisfied(struct world *w, const char *runtime, const char *model)
+{
+    char path[128];
+    AUTO_ANSWER struct answer a = {0};
+    json_t *item;
+    size_t i;
+
+    snprintf(path, sizeof(path), "/admin/llm/offered-models?runtime=%s", runtime);
+    a = ask(w, "GET", path, NULL);
+    json_array_foreach(a.json, i, item)
+    {
+        if (strcmp(json_string_value(json_object_get(item, "id")), model) == 0)
+            return json_is_true(json_object_get(item, "satisfied"));
+    }
+    fail_msg("%s is not offered for %s", model, runtime);
+    return false;
+}
+
+/* Satisfied: a new workspace of this org could use it now, on its org's key or the platform's. */
+static void
+offered_models_say_whether_a_credential_is_there(void **state)
+{
+    struct world *w = *state;
+    AUTO_ANSWER struct answer none = {0}, put = {0};
+    struct prepare p = {.api = w->api,
+        .asked = &(struct asked){.model = "", .org_secret = {"CLAUDE_CODE_OAUTH_TOKEN", "t"}},
+        .row = bare_workspace("claude-code")};
+    struct error e;
+
+    assert_false(is_satisfied(w, "claude-code", "opus"));
+    assert_true(is_satisfied(w, "claude-code", "anthropic/claude-opus-4-7"));
+    stand_in.has_platform_key = false;
+    assert_false(is_satisfied(w, "claude-code", "anthropic/claude-opus-4-7"));
+    assert_true(id_parse(str_from_cstr(w->org), &p.row.org));
+    assert_int_equal(store_tx(w->store, prepare_tx, &p, &e), ERR_OK);
+    assert_true(is_satisfied(w, "claude-code", "opus"));
+    assert_false(is_satisfied(w, "claude-code", "claude-opus-4-7"));
+    none = ask(w, "GET", "/admin/llm/offered-models", NULL);
+    assert_answer(none, 400, "INVALID_REQUEST");
+    put = ask(w, "GET", "/admin/llm/offered-models?runtime=%20", NULL);
+    assert_answer(put, 400, "INVALID_REQUEST");
+}
+
 int
 main(void)
 {
 #define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
     const struct CMUnitTest tests[] = {
         WORLD_TEST(every_caller_gets_the_same_answer),
+        WORLD_TEST(a_start_may_name_its_model),
+        WORLD_TEST(every_caller_is_closed_by_an_unreadable_secret),
         WORLD_TEST(create_decides_as_the_start_will),
         WORLD_TEST(override_is_set_cleared_and_refused),
         WORLD_TEST(blank_values_are_no_auth_names),
@@ -370,6 +612,7 @@ main(void)
         WORLD_TEST(unregistered_model_is_let_through_by_setting),
         WORLD_TEST(model_is_a_secret_and_provider_is_gone),
         WORLD_TEST(offered_models_follow_the_registry),
+        WORLD_TEST(offered_models_say_whether_a_credential_is_there),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,7 @@
 #include "fixture.h"
 
+#include "store/audit_row.h"
+
 static struct ledger_totals
 totals(struct store_tx *tx, int org, int workspace)
 {
@@ -265,10 +267,12 @@ TX_TEST(decisions_come_back_as_they_were_written)
     assert_int_equal(got.seq, 1);
     d = sample_decision(1, 11, 501);
     OK(decision_row_append(tx, &d, &e));
-    OK(decision_row_list(tx, &(struct decision_filter){id_of(1), id_of(11)}, 10, &arena, &rows, &n, &e));
+    OK(decision_row_list(
+        tx, &(struct decision_filter){id_of(1), id_of(11)}, 10, &arena, &rows, &n, &e));
     assert_int_equal(n, 2);
     assert_true(id_equal(rows[0].id, id_of(501)));
-    OK(decision_row_list(tx, &(struct decision_filter){id_of(1), id_of(12)}, 10, &arena, &rows, &n, &e));
+    OK(decision_row_list(
+        tx, &(struct decision_filter){id_of(1), id_of(12)}, 10, &arena, &rows, &n, &e));
     assert_int_equal(n, 0);
     REFUSES(ERR_NOT_FOUND, decision_row_get(tx, id_of(1), id_of(777), &arena, &got, &e));
 }
@@ -314,10 +318,134 @@ the_chain_shows_every_change_of_the_decisions(void **state)
     in_tx(tamper_with_decisions);
 }
 
+static size_t
+list_decisions(struct store_tx *tx, int org, int workspace, int before, size_t max, int64_t *ret_ms)
+{
+    struct decision_filter f = {
+        .org = id_of(org), .workspace = id_of(workspace), .before = id_of(before)};
+    struct decision_row *rows = NULL;
+    size_t n = 0;
+
+    OK(decision_row_list(tx, &f, max, &arena, &rows, &n, &e));
+    for (size_t i = 0; i < n; i++) {
+        assert_true(i == 0 || rows[i].created_ms < rows[i - 1].created_ms);
+        ret_ms[i] = rows[i].created_ms;
+    }
+    return n;
+}
+
+TX_TEST(decisions_are_listed_by_org_workspace_and_page)
+{
+    struct decision_row at;
+    int64_t ms[16];
+
+    for (int n = 500; n < 506; n++) {
+        struct decision_row d = sample_decision(n % 2 + 1, n < 503 ? 11 : 12, n);
+
+        OK(decision_row_append(tx, &d, &e));
+    }
+    assert_int_equal(list_decisions(tx, 0, 0, 0, 16, ms), 6); /* the admin's: all orgs' */
+    assert_int_equal(list_decisions(tx, 1, 0, 0, 16, ms), 3);
+    assert_int_equal(list_decisions(tx, 1, 11, 0, 16, ms), 2);
+    assert_int_equal(ms[0], 1502);
+    assert_int_equal(list_decisions(tx, 1, 12, 0, 16, ms), 1);
+    assert_int_equal(list_decisions(tx, 0, 0, 503, 2, ms), 2);
+    assert_int_equal(ms[0], 1502);
+    assert_int_equal(list_decisions(tx, 0, 0, 500, 2, ms), 0);
+    OK(decision_row_at(tx, id_of(1), store_tx_node(tx), 2, &arena, &at, &e));
+    assert_true(id_equal(at.id, id_of(502)));
+    REFUSES(ERR_NOT_FOUND, decision_row_at(tx, id_of(1), store_tx_node(tx), 4, &arena, &at, &e));
+}
+
+static int64_t
+trail(struct store_tx *tx, const struct audit_filter *f, size_t skip, size_t max,
+    char ret[static 128])
+{
+    struct audit_row *rows = NULL;
+    int64_t total = -1;
+    size_t n = 0, used = 0;
+
+    ret[0] = '\0';
+    OK(audit_row_list(tx, f, skip, max, &arena, &rows, &n, &total, &e));
+    for (size_t i = 0; i < n; i++) {
+        int64_t ms = rows[i].type == AUDIT_DECISION ? rows[i].decision.created_ms
+                                                    : rows[i].entry.entry.opened_ms;
+
+        used += (size_t)snprintf(ret + used, 128 - used, "%c%lld ",
+            rows[i].type == AUDIT_DECISION ? 'd' : 'l', (long long)ms);
+    }
+    return total;
+}
+
+TX_TEST(a_trail_is_decisions_and_entries_of_one_workspace_newest_first)
+{
+    struct audit_filter f = {.org = id_of(1), .workspace = id_of(11)};
+    char seen[128];
+
+    for (int n = 500; n < 502; n++) {
+        struct decision_row d = sample_decision(1, 11, n), other = sample_decision(1, 12, n + 10);
+        struct ledger_entry en = sample_entry(1, 11, n);
+
+        d.created_ms = 10000 + n; /* as the entry: the decision comes first in the list */
+        OK(decision_row_append(tx, &d, &e));
+        OK(decision_row_append(tx, &other, &e));
+        book(tx, en, true);
+        book(tx, sample_entry(2, 11, n + 100), true);
+    }
+    assert_int_equal(trail(tx, &f, 0, 9, seen), 4);
+    assert_string_equal(seen, "d10501 l10501 d10500 l10500 ");
+    assert_int_equal(trail(tx, &f, 1, 2, seen), 4);
+    assert_string_equal(seen, "l10501 d10500 ");
+    assert_int_equal(trail(tx, &f, 4, 9, seen), 4);
+    assert_string_equal(seen, "");
+    f.from_ms = 10501;
+    assert_int_equal(trail(tx, &f, 0, 9, seen), 2);
+    f.from_ms = 0;
+    f.to_ms = 10501;
+    assert_int_equal(trail(tx, &f, 0, 9, seen), 2);
+    assert_string_equal(seen, "d10500 l10500 ");
+}
+
+static size_t
+chains_of(struct store_tx *tx, int org, struct audit_chain **ret)
+{
+    size_t n = 0;
+
+    OK(audit_chain_list(tx, id_of(org), &arena, ret, &n, &e));
+    return n;
+}
+
+TX_TEST(every_chain_is_found_also_without_head_or_entries)
+{
+    struct decision_row d = sample_decision(1, 11, 500);
+    struct audit_chain *chains;
+
+    assert_int_equal(chains_of(tx, 0, &chains), 0);
+    OK(decision_row_append(tx, &d, &e));
+    book(tx, sample_entry(1, 11, 500), true);
+    book(tx, sample_entry(77, 11, 501), true); /* an org that is gone */
+    assert_int_equal(chains_of(tx, 0, &chains), 3);
+    assert_int_equal(chains_of(tx, 2, &chains), 0);
+    assert_int_equal(chains_of(tx, 1, &chains), 2);
+    assert_int_equal(chains[0].type, AUDIT_DECISION);
+    assert_int_equal(chains[1].type, AUDIT_LEDGER);
+    assert_true(chains[0].valid && chains[1].valid);
+    assert_int_equal(chains[0].entries, 1);
+    exec_sql(tx, "DELETE FROM heads WHERE chain = 'decision'");
+    exec_sql(tx, "DELETE FROM ledger");
+    assert_int_equal(chains_of(tx, 1, &chains), 2);
+    assert_false(chains[0].valid);
+    assert_false(chains[1].valid);
+    assert_non_null(strstr(chains[1].why.p, "ledger entry 1 is missing"));
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        STORE_TEST(decisions_are_listed_by_org_workspace_and_page),
+        STORE_TEST(a_trail_is_decisions_and_entries_of_one_workspace_newest_first),
+        STORE_TEST(every_chain_is_found_also_without_head_or_entries),
         STORE_TEST(an_entry_comes_back_as_it_was_booked),
         STORE_TEST(the_same_key_is_booked_once_whatever_else_it_says),
         STORE_TEST(booking_again_after_a_restart_changes_nothing),

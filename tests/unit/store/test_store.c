@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void
@@ -202,11 +203,11 @@ static int64_t traces;
 static void
 count_traces(struct store_tx *tx)
 {
-    traces =
-        int_sql(tx, "SELECT (SELECT COUNT(*) FROM workspaces WHERE status = 'online')"
-                    " + (SELECT COUNT(*) FROM workspace_secrets) + (SELECT COUNT(*) FROM tokens)"
-                    " + (SELECT COUNT(*) FROM ledger) + (SELECT COUNT(*) FROM decisions)"
-                    " + (SELECT COUNT(*) FROM events) + (SELECT COUNT(*) FROM heads)");
+    traces = int_sql(tx,
+        "SELECT (SELECT COUNT(*) FROM workspaces WHERE status = 'online')"
+        " + (SELECT COUNT(*) FROM workspace_secrets) + (SELECT COUNT(*) FROM tokens)"
+        " + (SELECT COUNT(*) FROM ledger) + (SELECT COUNT(*) FROM decisions)"
+        " + (SELECT COUNT(*) FROM events) + (SELECT COUNT(*) FROM heads)");
 }
 
 typedef enum err run_fn(struct store *s, store_tx_fn *fn, void *ctx, struct error *err);
@@ -350,6 +351,58 @@ two_stores_on_one_file_take_turns(void **state)
     store_close(other);
 }
 
+static int64_t ledger_rows;
+
+static void
+count_ledger(struct store_tx *tx)
+{
+    ledger_rows = int_sql(tx, "SELECT COUNT(*) FROM ledger");
+}
+
+/* How many ledger rows another process sees; it opens the store, looks and closes it again. */
+static int
+look_from_another_process(void)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        execl("/proc/self/exe", "test-store", store_url.p, NULL);
+        _exit(255);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static int
+be_another_process(const char *url)
+{
+    int seen = 0;
+
+    if (store_open(str_from_cstr(url), &store, &e) != ERR_OK)
+        return 254;
+    in_read(count_ledger);
+    seen = (int)ledger_rows;
+    store_close(store);
+    return seen;
+}
+
+/*
+ * A command beside the daemon, or a backup, that opens and closes the same file must not take the
+ * write-ahead log away from under a daemon that goes on writing.
+ */
+static void
+another_process_takes_nothing_away(void **state)
+{
+    if (!store_is_file)
+        return;
+    for (int call = 1; call <= 4; call++) {
+        OK((call % 2 == 0 ? store_tx : store_tx_durable)(store, book_one, &call, &e));
+        assert_int_equal(look_from_another_process(), call);
+    }
+}
+
 static int runs;
 
 static enum err
@@ -385,8 +438,10 @@ a_lost_connection_is_replaced_and_the_transaction_run_again(void **state)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
+    if (argc == 2)
+        return be_another_process(argv[1]);
     const struct CMUnitTest tests[] = {
         STORE_TEST(makes_a_private_file_and_keeps_its_node),
         STORE_TEST(refuses_a_store_of_a_later_version_and_leaves_it),
@@ -402,6 +457,7 @@ main(void)
         STORE_TEST(a_failed_read_is_never_empty),
         STORE_TEST(many_threads_write_one_chain),
         STORE_TEST(two_stores_on_one_file_take_turns),
+        STORE_TEST(another_process_takes_nothing_away),
         STORE_TEST(a_lost_connection_is_replaced_and_the_transaction_run_again),
     };
 
