@@ -55,8 +55,7 @@ health_get(struct call *c, struct error *e)
         "policy_age_ms", number_or_null(h.policy_age_ms), "recorder",
         json_pack("{s:o, s:o}", "used", number_or_null(h.recorder_used), "slots",
             number_or_null(h.recorder_slots)),
-        "uptime_ms", (json_int_t)(clock_ms() - a->started_ms), "vendors_unresolved",
-        unresolved(c));
+        "uptime_ms", (json_int_t)(clock_ms() - a->started_ms), "vendors_unresolved", unresolved(c));
     if (h.not_ok.n > 0)
         json_object_set_new(j, "error", json_str(h.not_ok));
     return call_answer(c, h.not_ok.n == 0 ? 200 : 503, j);

@@ -1,6 +1,7 @@
 /*
  * Idempotency-Key on writes: a repeated request gets the first one's answer and has no second
- * effect, for a day. Answers that carry a credential are not kept; a repetition is told that it was done
+ * effect, for a day. Answers that carry a credential are not kept; a repetition is told that it was
+ * done
  * (409).
  */
 #ifndef API_IDEMPOTENCY_H

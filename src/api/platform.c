@@ -31,10 +31,10 @@ platform_key_list_all(struct call *c, struct error *e)
         return code;
     list = json_array();
     for (size_t i = 0; i < op.n; i++) {
-        json_array_append_new(
-            list, json_pack("{s:o, s:o, s:I, s:b, s:I}", "id", json_id(op.rows[i].id), "provider",
-                      json_str(op.rows[i].provider), "weight", (json_int_t)op.rows[i].weight,
-                      "has_value", 1, "created_at", (json_int_t)op.rows[i].created_ms));
+        json_array_append_new(list,
+            json_pack("{s:o, s:o, s:I, s:b, s:I}", "id", json_id(op.rows[i].id), "provider",
+                json_str(op.rows[i].provider), "weight", (json_int_t)op.rows[i].weight, "has_value",
+                1, "created_at", (json_int_t)op.rows[i].created_ms));
     }
     return call_answer(c, 200, list);
 }

@@ -170,7 +170,7 @@ workspace_patch(struct call *c, struct error *e)
     if (code != ERR_OK)
         return call_not_found(code, "workspace not found", e);
     restart = !str_equal(runtime, p.w.runtime) || !str_equal(dir, p.w.workspace_dir) ||
-              !str_equal(command, p.w.command);
+        !str_equal(command, p.w.command);
     j = json_pack("{s:s}", "status", "updated");
     if (restart)
         json_object_set_new(j, "needs_restart", json_true());

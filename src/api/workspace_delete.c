@@ -43,8 +43,9 @@ children_json(const struct family *f, struct id parent)
 
     for (size_t i = 0; i < f->n; i++) {
         if (id_equal(f->rows[i].parent, parent)) {
-            json_array_append_new(list, json_pack("{s:o, s:o}", "id", json_id(f->rows[i].id),
-                                            "name", json_str(f->rows[i].name)));
+            json_array_append_new(list,
+                json_pack(
+                    "{s:o, s:o}", "id", json_id(f->rows[i].id), "name", json_str(f->rows[i].name)));
         }
     }
     return list;

@@ -164,7 +164,9 @@ explain_batch(struct registry_set *set, struct error *e)
     return ERR_OK;
 }
 
-/* --- a live workspace: the server's own decision, its trace drawn as the offline one is -------- */
+/*
+ * --- a live workspace: the server's own decision, its trace drawn as the offline one is --------
+ */
 
 static void
 print_names(const char *title, const json_t *names)

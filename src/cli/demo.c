@@ -349,7 +349,9 @@ ask(struct demo *d, const char *method, const char *format, json_t **ret, struct
     return err != ERR_OK ? err : client_call(d->client, method, path, NULL, ret, e);
 }
 
-/* Asks until done says yes. ERR_INTERNAL after limit_ms; *ret_stop when somebody asked us to stop. */
+/*
+ * Asks until done says yes. ERR_INTERNAL after limit_ms; *ret_stop when somebody asked us to stop.
+ */
 static enum err
 ask_until(struct demo *d, const char *format, bool (*done)(const struct demo *, const json_t *),
     int64_t limit_ms, const char *what, json_t **ret, bool *ret_stop, struct error *e)

@@ -30,7 +30,10 @@ print_version(void)
 int
 main(int argc, char **argv)
 {
-    /* Before anything else: a shim has an order waiting, an empty environment and nothing to set up. */
+    /*
+     * Before anything else: a shim has an order waiting, an empty environment and nothing to set
+     * up.
+     */
     if (argc > 1 && strcmp(argv[1], "_shim") == 0)
         return shim_main(argc - 1, argv + 1);
     if (sodium_init() < 0) {

@@ -19,7 +19,10 @@ void serve_flags_init(struct serve_flags *f);
 void serve_flags_add(struct serve_flags *f, struct option o);
 /* What settings_load() needs; points into f. The environment counts, PURSER_CONFIG included. */
 struct settings_input serve_flags_input(struct serve_flags *f);
-/* The flags again, as arguments for another purser: fills ret, NULL-ended, and returns their number. */
+/*
+ * The flags again, as arguments for another purser: fills ret, NULL-ended, and returns their
+ * number.
+ */
 size_t serve_flags_arguments(
     const struct serve_flags *f, struct arena *a, const char **ret, size_t max);
 

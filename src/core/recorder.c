@@ -48,7 +48,9 @@ recorder_attach(void *memory, size_t bytes, struct recorder *ret)
     return true;
 }
 
-/* Not against an attacker: it tells a whole record from a torn one, cheaply. n is a multiple of 8. */
+/*
+ * Not against an attacker: it tells a whole record from a torn one, cheaply. n is a multiple of 8.
+ */
 static uint64_t
 checksum(const void *p, size_t n)
 {
@@ -178,7 +180,10 @@ book(
             (p->flags & exact) == exact ? p->counts : usage_estimate(&p->counts, p->text_bytes);
         int64_t cost;
 
-        /* The text may be richer in bytes than in tokens; beyond the bound only the vendor's own count goes. */
+        /*
+         * The text may be richer in bytes than in tokens; beyond the bound only the vendor's own
+         * count goes.
+         */
         if (usage.output > open->output_bound)
             usage.output =
                 p->counts.output > open->output_bound ? p->counts.output : open->output_bound;

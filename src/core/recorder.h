@@ -122,7 +122,8 @@ recorder_slot_state(const struct recorder *r, uint32_t slot)
 }
 
 /*
- * Worker: the first free slot of the lane, RECORDER_NO_SLOT when it is full. Always the first: slots
+ * Worker: the first free slot of the lane, RECORDER_NO_SLOT when it is full. Always the first:
+ * slots
  * just freed are still in the processor's caches, and few pages are written.
  */
 #define RECORDER_NO_SLOT UINT32_MAX

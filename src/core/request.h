@@ -3,7 +3,8 @@
  * know: the top-level "model" and where it stands, "stream", and the limit on output tokens. It
  * checks that the whole body is one JSON object and nothing else.
  *
- * What would be billed at other than the listed price (a fast lane, a priority tier) is refused. What
+ * What would be billed at other than the listed price (a fast lane, a priority tier) is refused.
+ * What
  * a vendor might read differently than we do is refused: one of these keys twice, in another
  * case or spelled with an escape, and a model spelled with an escape. Offsets are counted from the
  * first byte fed. The result is the same for any split of the bytes.

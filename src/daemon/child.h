@@ -1,6 +1,7 @@
 /*
  * A long-running program that the supervisor keeps alive: started in a process group of its own (so
- * that Ctrl-C reaches only the supervisor), told to end when the supervisor dies, started again with
+ * that Ctrl-C reaches only the supervisor), told to end when the supervisor dies, started again
+ * with
  * growing pauses when it ends by itself.
  */
 #ifndef DAEMON_CHILD_H

@@ -1,4 +1,6 @@
-/* An address to listen on: "127.0.0.1:8080", "[::1]:8080", "0.0.0.0:443". Numbers only, no names. */
+/*
+ * An address to listen on: "127.0.0.1:8080", "[::1]:8080", "0.0.0.0:443". Numbers only, no names.
+ */
 #ifndef DAEMON_LISTEN_H
 #define DAEMON_LISTEN_H
 

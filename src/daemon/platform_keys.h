@@ -11,7 +11,9 @@ struct platform_keys {
     struct vault *vault;
 };
 
-/* An edge_keys_fn; ctx is a struct platform_keys. One key that does not open fails all: never some. */
+/*
+ * An edge_keys_fn; ctx is a struct platform_keys. One key that does not open fails all: never some.
+ */
 enum err platform_keys_fetch(void *ctx, struct edge_keys *into, struct error *e) MUST_CHECK;
 
 #endif

@@ -2,7 +2,9 @@
 #ifndef DAEMON_PROBE_H
 #define DAEMON_PROBE_H
 
-/* The status of GET url, 0 when there is no answer within timeout_ms. Certificates are not judged. */
+/*
+ * The status of GET url, 0 when there is no answer within timeout_ms. Certificates are not judged.
+ */
 long probe_status(const char *url, long timeout_ms);
 
 #endif

@@ -93,7 +93,10 @@ find_worker_user(struct serve *s, struct error *e)
     return ERR_OK;
 }
 
-/* A key is made on the first start only: later a missing one is a loss to be told, not to be covered. */
+/*
+ * A key is made on the first start only: later a missing one is a loss to be told, not to be
+ * covered.
+ */
 static enum err
 open_vault(struct serve *s, struct error *e)
 {

@@ -3,7 +3,8 @@
  * Wiring only: decisions are made in core, requests answered in api.
  *
  * Signals: SIGTERM ends it and leaves the agents (setting on_shutdown), SIGINT ends it and them,
- * SIGHUP reads the registry and the reloadable settings anew. RUN/ready holds its pid once it serves.
+ * SIGHUP reads the registry and the reloadable settings anew. RUN/ready holds its pid once it
+ * serves.
  */
 #ifndef DAEMON_SERVE_H
 #define DAEMON_SERVE_H

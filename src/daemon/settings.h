@@ -1,6 +1,7 @@
 /*
  * What can be set, in one table: purser.yaml, over it PURSER_<NAME> in the environment, over it the
- * flags. An unknown key, a value of the wrong kind or a combination that would be unsafe refuses the
+ * flags. An unknown key, a value of the wrong kind or a combination that would be unsafe refuses
+ * the
  * start and names file and line, variable or flag.
  */
 #ifndef DAEMON_SETTINGS_H

@@ -63,7 +63,9 @@ print_error(const struct error *e)
     return err_exit_code(e->code);
 }
 
-/* The state is nobody else's and the port is free; what a killed `up` left behind gets time to go. */
+/*
+ * The state is nobody else's and the port is free; what a killed `up` left behind gets time to go.
+ */
 static enum err
 check_free(const struct up *u, struct error *e)
 {
@@ -272,7 +274,9 @@ start_and_wait(struct up *u, struct child *c, bool (*done)(const struct up *), i
     return ERR_OK;
 }
 
-/* Ends a child: first politely, after limit_ms by force. Asking again (Ctrl-C) shortens the wait. */
+/*
+ * Ends a child: first politely, after limit_ms by force. Asking again (Ctrl-C) shortens the wait.
+ */
 static void
 stop_child(struct up *u, struct child *c, int signal, int64_t limit_ms)
 {

@@ -84,7 +84,9 @@ wait_for_fetch(struct edge *g, uint64_t before, const struct timespec *until, st
     return ERR_OK;
 }
 
-/* Until the workers of the cycle before take no more calls: they know neither new keys nor hosts. */
+/*
+ * Until the workers of the cycle before take no more calls: they know neither new keys nor hosts.
+ */
 static enum err
 wait_for_workers(const pid_t *workers, size_t n, const struct timespec *until, struct error *e)
 {
@@ -150,8 +152,7 @@ change_routes(struct edge *g, bool force, struct error *e)
     routes_keep_addresses(fresh, &g->routes);
     routes_mark_reachable(fresh);
     same = routes_same_hosts(fresh, &g->routes) ||
-        (routes_overlap(fresh, &g->routes) &&
-            clock_monotonic_ms() - g->routes_ms < ROTATION_MS);
+        (routes_overlap(fresh, &g->routes) && clock_monotonic_ms() - g->routes_ms < ROTATION_MS);
     pthread_mutex_unlock(&g->lock);
     if (same && !force)
         return ERR_OK;

@@ -87,7 +87,8 @@ bool edge_gateway_present(struct edge *g);
 /* Milliseconds since the policy was last confirmed; what /health shows. */
 int64_t edge_policy_age_ms(struct edge *g);
 /*
- * The vendors' host names that do not resolve right now: at most max of them, copied into the arena.
+ * The vendors' host names that do not resolve right now: at most max of them, copied into the
+ * arena.
  * Returns how many were copied. Calls to them get 502.
  */
 struct arena;

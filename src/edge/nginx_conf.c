@@ -67,7 +67,9 @@ render_upstreams(const struct routes *routes, struct buf *out)
     }
 }
 
-/* Reading the list of authorities takes nginx a tenth of a second: only where a vendor speaks TLS. */
+/*
+ * Reading the list of authorities takes nginx a tenth of a second: only where a vendor speaks TLS.
+ */
 static const char upstream_tls[] =
     "      proxy_ssl_name $purser_tls_name;\n"
     "      proxy_ssl_server_name on;\n"
@@ -130,7 +132,8 @@ render_calls(bool tls, struct buf *out)
             "    proxy_connect_timeout 10s;\n"
             "    proxy_send_timeout 60s;\n"
             "    proxy_read_timeout 600s;\n"
-            "    # A vendor gives no orders to this proxy: a redirect would be a call without a slot.\n"
+            "    # A vendor gives no orders to this proxy: a redirect would be a call without a "
+            "slot.\n"
             "    proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate\n"
             "      X-Accel-Buffering X-Accel-Charset;\n"
             "    proxy_hide_header Set-Cookie;\n"

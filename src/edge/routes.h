@@ -41,7 +41,9 @@ enum err routes_make(const struct registry *r, struct str override_url, routes_h
 
 /* Asks the resolver for every host; a name that does not resolve keeps no address. May block. */
 void routes_resolve(struct routes *rs);
-/* A name that resolved before and does not now keeps its addresses: resolvers fail, vendors rarely. */
+/*
+ * A name that resolved before and does not now keeps its addresses: resolvers fail, vendors rarely.
+ */
 void routes_keep_addresses(struct routes *fresh, const struct routes *before);
 /* Marks the endpoints whose host has an address. */
 void routes_mark_reachable(struct routes *rs);

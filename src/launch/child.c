@@ -71,8 +71,7 @@ set_limits(const struct order *order)
 {
     /* One byte, not none: the kernel ignores none when cores are piped to a program. */
     return limit(RLIMIT_CORE, 1, 1) && limit(RLIMIT_NOFILE, MAX_FILES_SOFT, MAX_FILES_HARD) &&
-           (!launch_uid_is_private(order->uid) ||
-               limit(RLIMIT_NPROC, MAX_PROCESSES, MAX_PROCESSES));
+        (!launch_uid_is_private(order->uid) || limit(RLIMIT_NPROC, MAX_PROCESSES, MAX_PROCESSES));
 }
 
 static bool

@@ -109,7 +109,7 @@ read_answer(int fd, int64_t deadline_ms, struct order_answer *ret)
         if (n > 0)
             used += (size_t)n;
         else if (n == 0 || (errno != EAGAIN && errno != EINTR) ||
-                 !wait_for(fd, POLLIN, deadline_ms))
+            !wait_for(fd, POLLIN, deadline_ms))
             return false;
     }
     return order_answer_decode(bytes, ret);

@@ -62,7 +62,7 @@ static inline bool
 entry_is_active(const struct entry *entry)
 {
     return entry != NULL &&
-           (entry->status.state == LAUNCH_STARTING || entry->status.state == LAUNCH_RUNNING);
+        (entry->status.state == LAUNCH_STARTING || entry->status.state == LAUNCH_RUNNING);
 }
 
 #endif

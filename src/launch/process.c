@@ -80,7 +80,7 @@ process_is_alive(const struct record *r)
     struct process p;
 
     return r->pid > 0 && same_boot(r) && process_look(r->pid, &p) && p.ticks == r->pid_ticks &&
-           !p.zombie;
+        !p.zombie;
 }
 
 void

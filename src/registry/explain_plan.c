@@ -42,8 +42,9 @@ static void
 add_missing_proxy(struct buf *out, const struct env_plan *plan)
 {
     if (str_equal(plan->subject, STR("gateway")))
-        buf_add(out, STR("the platform's gateway is not there; an operator must start it, or the "
-                         "workspace can use a vendor's model with its own key"));
+        buf_add(out,
+            STR("the platform's gateway is not there; an operator must start it, or the "
+                "workspace can use a vendor's model with its own key"));
     else
         buf_addf(out,
             "the platform cannot serve this: there is no platform key or endpoint for \"%.*s\"; an "
@@ -75,8 +76,9 @@ explain_refusal_text(struct buf *out, const struct env_plan_facts *f, const stru
         add_missing_proxy(out, plan);
         break;
     case ENV_REFUSAL_MODEL_REQUIRED:
-        buf_add(out, STR("the workspace is platform_managed and has no model; choose one from the "
-                         "runtime's offered models"));
+        buf_add(out,
+            STR("the workspace is platform_managed and has no model; choose one from the "
+                "runtime's offered models"));
         break;
     case ENV_REFUSAL_MODEL_NOT_ON_PLATFORM:
         add_not_on_platform(out, plan);

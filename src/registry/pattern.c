@@ -56,7 +56,7 @@ pattern_list_add(
 {
     /* DOLLAR_ENDONLY: "$" is the end and never "before a last line feed". */
     const uint32_t options = PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_UTF | PCRE2_NEVER_UCP |
-                             PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE;
+        PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE;
     int code;
     PCRE2_SIZE offset;
     pcre2_code *compiled =

@@ -58,7 +58,7 @@ days_from_civil(int64_t year, int64_t month, int64_t day)
     int64_t day_of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
 
     return era * 146097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year -
-           719468;
+        719468;
 }
 
 static int64_t

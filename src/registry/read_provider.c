@@ -176,8 +176,8 @@ base_url_problem(struct str url, enum dialect dialect)
         return "must not end with a slash";
     if (dialect == DIALECT_ANTHROPIC)
         return str_ends_with(path, STR("/v1")) || str_ends_with(path, STR("/messages"))
-                   ? "must be without /v1: /v1/messages is appended"
-                   : NULL;
+            ? "must be without /v1: /v1/messages is appended"
+            : NULL;
     if (path.n == 0 || str_ends_with(path, STR("/chat/completions")) ||
         str_ends_with(path, STR("/responses")))
         return "must be with its /v1: /chat/completions or /responses is appended";

@@ -48,13 +48,13 @@ registry_json_prices(const struct registry *r, struct rlist list)
     json_t *array = json_array();
 
     for (uint32_t i = 0; i < list.n; i++)
-        json_array_append_new(
-            array, json_pack("{sI sI sI sI sI sI sI}", "from_ms", (json_int_t)rows[i].from_ms,
-                       "above_tokens", (json_int_t)rows[i].above_tokens, "input",
-                       (json_int_t)rows[i].input, "output", (json_int_t)rows[i].output,
-                       "cache_read", (json_int_t)rows[i].cache_read, "cache_write_5m",
-                       (json_int_t)rows[i].cache_write_5m, "cache_write_1h",
-                       (json_int_t)rows[i].cache_write_1h));
+        json_array_append_new(array,
+            json_pack("{sI sI sI sI sI sI sI}", "from_ms", (json_int_t)rows[i].from_ms,
+                "above_tokens", (json_int_t)rows[i].above_tokens, "input",
+                (json_int_t)rows[i].input, "output", (json_int_t)rows[i].output, "cache_read",
+                (json_int_t)rows[i].cache_read, "cache_write_5m",
+                (json_int_t)rows[i].cache_write_5m, "cache_write_1h",
+                (json_int_t)rows[i].cache_write_1h));
     return array;
 }
 
@@ -81,9 +81,10 @@ vendor_models(const struct registry *r, const struct registry_provider *p)
     json_t *array = json_array();
 
     for (uint32_t i = 0; i < p->models.n; i++)
-        json_array_append_new(array, json_pack("{so sI so}", "id", rtext(r, models[i].id),
-                                         "max_output", (json_int_t)models[i].max_output, "prices",
-                                         registry_json_prices(r, models[i].prices)));
+        json_array_append_new(array,
+            json_pack("{so sI so}", "id", rtext(r, models[i].id), "max_output",
+                (json_int_t)models[i].max_output, "prices",
+                registry_json_prices(r, models[i].prices)));
     return array;
 }
 

@@ -17,7 +17,9 @@ struct audit_row {
     struct ledger_row entry;      /* AUDIT_LEDGER */
 };
 
-/* What happened in [from_ms, to_ms); to_ms 0: no end. A ledger entry happens when its call opens. */
+/*
+ * What happened in [from_ms, to_ms); to_ms 0: no end. A ledger entry happens when its call opens.
+ */
 struct audit_filter {
     struct id org;
     struct id workspace;

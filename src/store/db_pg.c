@@ -114,8 +114,9 @@ pg_open(struct str target, bool durable, struct db **ret, struct error *e)
         return e->code;
     }
     PQsetNoticeProcessor(c->pg, say_nothing, NULL);
-    if (pg_exec(&c->db, "SET client_encoding = 'UTF8'; SET lock_timeout = '5s';"
-                        "SET synchronous_commit = on") != DB_OK) {
+    if (pg_exec(&c->db,
+            "SET client_encoding = 'UTF8'; SET lock_timeout = '5s';"
+            "SET synchronous_commit = on") != DB_OK) {
         fail(e, ERR_STORE_UNAVAILABLE, "PostgreSQL can not be set up: %s", c->message);
         pg_close(&c->db);
         return e->code;
@@ -127,8 +128,9 @@ pg_open(struct str target, bool durable, struct db **ret, struct error *e)
 static enum db_result
 pg_begin(struct db *db, enum db_mode mode)
 {
-    return pg_exec(db, mode == DB_READ ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-                                       : "BEGIN ISOLATION LEVEL SERIALIZABLE");
+    return pg_exec(db,
+        mode == DB_READ ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+                        : "BEGIN ISOLATION LEVEL SERIALIZABLE");
 }
 
 static enum db_result

@@ -70,7 +70,8 @@ sqlite_close(struct db *db)
 }
 
 /*
- * SQLite would make the file under the umask; it gives its side files the mode of the file. One that
+ * SQLite would make the file under the umask; it gives its side files the mode of the file. One
+ * that
  * is there is not opened here: closing it would drop the locks that all connections of this process
  * hold on it (as POSIX has it), and the next process to close the store would take itself for the
  * last one and remove the write-ahead log that we go on writing to.

@@ -29,8 +29,9 @@ event_row_append(struct store_tx *tx, const struct event_row *ev, int64_t *ret_s
 
     if (take_number(tx, ev->org, &seq, e) != ERR_OK)
         return e->code;
-    q = query_start(tx, "INSERT INTO events (org_id, seq, workspace_id, type, details, created_ms)"
-                        " VALUES ($1, $2, $3, $4, $5, $6)");
+    q = query_start(tx,
+        "INSERT INTO events (org_id, seq, workspace_id, type, details, created_ms)"
+        " VALUES ($1, $2, $3, $4, $5, $6)");
     query_id(&q, ev->org);
     query_int(&q, seq);
     query_id_or_null(&q, ev->workspace);

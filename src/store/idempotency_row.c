@@ -16,9 +16,9 @@ enum err
 idempotency_row_get(struct store_tx *tx, struct id org, struct str key, struct arena *a,
     struct idempotency_row *ret, struct error *e)
 {
-    struct query q =
-        query_start(tx, "SELECT request, status, body, created_ms FROM idempotency_keys"
-                        " WHERE org_id = $1 AND idempotency_key = $2");
+    struct query q = query_start(tx,
+        "SELECT request, status, body, created_ms FROM idempotency_keys"
+        " WHERE org_id = $1 AND idempotency_key = $2");
     struct idempotency_row r = {.org = org, .key = key};
     bool found;
 

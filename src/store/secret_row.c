@@ -132,11 +132,11 @@ static enum err
 read_scope(struct store_tx *tx, struct id org, struct id workspace, bool sealed, struct arena *a,
     struct secret_row **ret, size_t *ret_n, struct error *e)
 {
-    struct query q =
-        sealed ? in_scope(tx, org, workspace, "SELECT " COLUMNS FROM_ORG " ORDER BY name",
-                     "SELECT " COLUMNS FROM_WORKSPACE " ORDER BY name")
-               : in_scope(tx, org, workspace, "SELECT " COLUMNS_UNSEALED FROM_ORG " ORDER BY name",
-                     "SELECT " COLUMNS_UNSEALED FROM_WORKSPACE " ORDER BY name");
+    struct query q = sealed
+        ? in_scope(tx, org, workspace, "SELECT " COLUMNS FROM_ORG " ORDER BY name",
+              "SELECT " COLUMNS FROM_WORKSPACE " ORDER BY name")
+        : in_scope(tx, org, workspace, "SELECT " COLUMNS_UNSEALED FROM_ORG " ORDER BY name",
+              "SELECT " COLUMNS_UNSEALED FROM_WORKSPACE " ORDER BY name");
     struct secret_row *rows = NULL;
     size_t n = 0;
 
@@ -255,9 +255,10 @@ secret_row_list_equal(struct store_tx *tx, struct str fingerprint, struct arena 
 enum err
 secret_row_any(struct store_tx *tx, bool *ret, struct error *e)
 {
-    struct query q = query_start(tx, "SELECT 1 WHERE EXISTS (SELECT 1 FROM global_secrets) OR "
-                                     "EXISTS (SELECT 1 FROM workspace_secrets)"
-                                     " OR EXISTS (SELECT 1 FROM platform_keys)");
+    struct query q = query_start(tx,
+        "SELECT 1 WHERE EXISTS (SELECT 1 FROM global_secrets) OR "
+        "EXISTS (SELECT 1 FROM workspace_secrets)"
+        " OR EXISTS (SELECT 1 FROM platform_keys)");
     bool found = query_row(&q);
 
     if (query_end(&q, e) != ERR_OK)

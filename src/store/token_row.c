@@ -77,10 +77,11 @@ decode_all(struct query *q, struct arena *a, struct token_row **ret, size_t *ret
 enum err
 token_row_insert(struct store_tx *tx, const struct token_row *t, struct error *e)
 {
-    struct query q = query_start(tx, "INSERT INTO tokens (id, org_id, workspace_id, kind, digest, "
-                                     "prefix, name, read_only, created_ms,"
-                                     " expires_ms, decision_id, models) VALUES ($1, $2, $3, $4, "
-                                     "$5, $6, $7, $8, $9, $10, $11, $12)");
+    struct query q = query_start(tx,
+        "INSERT INTO tokens (id, org_id, workspace_id, kind, digest, "
+        "prefix, name, read_only, created_ms,"
+        " expires_ms, decision_id, models) VALUES ($1, $2, $3, $4, "
+        "$5, $6, $7, $8, $9, $10, $11, $12)");
 
     /*
      * A key with a NULL in it is not checked by the engines: nothing may belong to a workspace
@@ -107,9 +108,9 @@ enum err
 token_row_find(struct store_tx *tx, const uint8_t digest[static TOKEN_DIGEST_BYTES], int64_t now_ms,
     struct arena *a, struct token_row *ret, struct error *e)
 {
-    struct query q =
-        query_start(tx, "SELECT " COLUMNS " FROM tokens t LEFT JOIN orgs o ON o.id = t.org_id"
-                        " WHERE t.digest = $2 AND " LIVE " AND COALESCE(o.suspended, 0) = 0");
+    struct query q = query_start(tx,
+        "SELECT " COLUMNS " FROM tokens t LEFT JOIN orgs o ON o.id = t.org_id"
+        " WHERE t.digest = $2 AND " LIVE " AND COALESCE(o.suspended, 0) = 0");
 
     query_int(&q, now_ms);
     query_blob(&q, digest, TOKEN_DIGEST_BYTES);
@@ -132,10 +133,11 @@ enum err
 token_row_revoke(struct store_tx *tx, struct id org, struct id token, int64_t now_ms,
     struct arena *a, struct token_row *ret, struct error *e)
 {
-    struct query q = id_is_zero(org)
-                         ? query_start(tx, "UPDATE tokens SET revoked_ms = $1 WHERE id = $2"
+    struct query q = id_is_zero(org) ? query_start(tx,
+                                           "UPDATE tokens SET revoked_ms = $1 WHERE id = $2"
                                            " AND org_id IS NULL AND revoked_ms = 0 RETURNING 1")
-                         : query_start(tx, "UPDATE tokens SET revoked_ms = $1 WHERE id = $2"
+                                     : query_start(tx,
+                                           "UPDATE tokens SET revoked_ms = $1 WHERE id = $2"
                                            " AND org_id = $3 AND revoked_ms = 0 RETURNING 1");
 
     query_int(&q, now_ms);

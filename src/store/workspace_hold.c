@@ -30,9 +30,9 @@ enum err
 workspace_row_allot_uid(struct store_tx *tx, struct id org, struct id workspace, int64_t first,
     int64_t count, int64_t *ret_uid, struct error *e)
 {
-    struct query q =
-        query_start(tx, "SELECT uid FROM workspaces WHERE org_id = $1 AND id = $2 AND node_id = $3"
-                        " AND status <> 'removed'");
+    struct query q = query_start(tx,
+        "SELECT uid FROM workspaces WHERE org_id = $1 AND id = $2 AND node_id = $3"
+        " AND status <> 'removed'");
     int64_t uid = 0;
     bool found;
 
@@ -75,15 +75,17 @@ workspace_row_remove(struct store_tx *tx, struct id org, struct id workspace, st
     query_id(&q, workspace);
     if (query_run(&q, e) != ERR_OK)
         return e->code;
-    q = query_start(tx, "UPDATE tokens SET revoked_ms = $1 WHERE org_id = $2 AND workspace_id = $3 "
-                        "AND revoked_ms = 0");
+    q = query_start(tx,
+        "UPDATE tokens SET revoked_ms = $1 WHERE org_id = $2 AND workspace_id = $3 "
+        "AND revoked_ms = 0");
     query_int(&q, now);
     query_id(&q, org);
     query_id(&q, workspace);
     if (query_run(&q, e) != ERR_OK)
         return e->code;
-    q = query_start(tx, "UPDATE workspaces SET desired = 'removed', status = 'removed', uid = NULL,"
-                        " version = version + 1, updated_ms = $1 WHERE org_id = $2 AND id = $3");
+    q = query_start(tx,
+        "UPDATE workspaces SET desired = 'removed', status = 'removed', uid = NULL,"
+        " version = version + 1, updated_ms = $1 WHERE org_id = $2 AND id = $3");
     query_int(&q, now);
     query_id(&q, org);
     query_id(&q, workspace);

@@ -271,8 +271,9 @@ enum err
 workspace_row_set_override(
     struct store_tx *tx, struct id org, struct id workspace, const struct str *raw, struct error *e)
 {
-    struct query q = query_start(tx, "UPDATE workspaces SET llm_billing_mode = $1, " TOUCH "$2"
-                                     " WHERE org_id = $3 AND id = $4 RETURNING 1");
+    struct query q = query_start(tx,
+        "UPDATE workspaces SET llm_billing_mode = $1, " TOUCH "$2"
+        " WHERE org_id = $3 AND id = $4 RETURNING 1");
 
     query_text_or_null(&q, raw != NULL, raw != NULL ? *raw : STR_NONE);
     query_int(&q, clock_ms());
@@ -285,9 +286,9 @@ enum err
 workspace_row_set_desired(struct store_tx *tx, struct id org, struct id workspace,
     enum workspace_desired d, struct error *e)
 {
-    struct query q =
-        query_start(tx, "UPDATE workspaces SET desired = $1, " TOUCH "$2"
-                        " WHERE org_id = $3 AND id = $4 AND status <> 'removed' RETURNING 1");
+    struct query q = query_start(tx,
+        "UPDATE workspaces SET desired = $1, " TOUCH "$2"
+        " WHERE org_id = $3 AND id = $4 AND status <> 'removed' RETURNING 1");
     enum err err;
 
     query_text(&q, workspace_desired_name(d));

@@ -33,7 +33,7 @@ hex_read(struct str hex, uint8_t ret[static KEY_BYTES])
     size_t n = 0;
 
     return hex.n == HEX_BYTES &&
-           sodium_hex2bin(ret, KEY_BYTES, hex.p, hex.n, NULL, &n, NULL) == 0 && n == KEY_BYTES;
+        sodium_hex2bin(ret, KEY_BYTES, hex.p, hex.n, NULL, &n, NULL) == 0 && n == KEY_BYTES;
 }
 
 /* Takes a line off text: "WORD REST\n". False when it does not begin with word or has no end. */

@@ -1,4 +1,6 @@
-/* A pattern in the first line, a model behind it: compiling and matching stay within their limits. */
+/*
+ * A pattern in the first line, a model behind it: compiling and matching stay within their limits.
+ */
 #include "base/cleanup.h"
 #include "registry/pattern.h"
 

@@ -1,5 +1,6 @@
 /*
- * The registry's loader eats any bytes. What it accepts must be whole: every listed id derives, every
+ * The registry's loader eats any bytes. What it accepts must be whole: every listed id derives,
+ * every
  * platform model has a price, and loading it again gives the same fingerprint.
  */
 #include "base/cleanup.h"

@@ -43,7 +43,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (parsed != NULL) {
         const char *model = json_string_value(json_object_get(parsed, "model"));
 
-        ENSURE(model != NULL && strlen(model) == s.model_n && memcmp(model, s.model, s.model_n) == 0);
+        ENSURE(
+            model != NULL && strlen(model) == s.model_n && memcmp(model, s.model, s.model_n) == 0);
     }
     json_decref(parsed);
     return 0;

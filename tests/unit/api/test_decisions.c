@@ -193,7 +193,8 @@ answer_of(struct world *w, const struct registry_ref *ref, const struct prepare 
 }
 
 /*
- * Every row of the table of callers, for every state: all answers are the same, byte for byte. A row
+ * Every row of the table of callers, for every state: all answers are the same, byte for byte. A
+ * row
  * that is added is asked by this test without a change here.
  */
 static void

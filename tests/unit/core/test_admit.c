@@ -179,13 +179,15 @@ four_tiers_fit_and_five_are_refused(void **state)
     struct admit_decision d;
 
     for (int i = 0; i <= RECORDER_TIERS_MAX; i++)
-        rows[i] = (struct price){.from_ms = 100, .above_tokens = i * 1000, .input = i + 1, .output = 1};
+        rows[i] =
+            (struct price){.from_ms = 100, .above_tokens = i * 1000, .input = i + 1, .output = 1};
     d = ask_with_prices(rows, RECORDER_TIERS_MAX, 200);
     assert_int_equal(d.refusal, REFUSAL_NONE);
     assert_int_equal(d.tiers_n, RECORDER_TIERS_MAX);
-    assert_memory_equal(&d.tiers[RECORDER_TIERS_MAX - 1], &rows[RECORDER_TIERS_MAX - 1], sizeof(rows[0]));
-    assert_int_equal(ask_with_prices(rows, RECORDER_TIERS_MAX + 1, 200).refusal,
-        REFUSAL_MODEL_NOT_PRICED);
+    assert_memory_equal(
+        &d.tiers[RECORDER_TIERS_MAX - 1], &rows[RECORDER_TIERS_MAX - 1], sizeof(rows[0]));
+    assert_int_equal(
+        ask_with_prices(rows, RECORDER_TIERS_MAX + 1, 200).refusal, REFUSAL_MODEL_NOT_PRICED);
     assert_int_equal(ask_with_prices(rows, 0, 200).refusal, REFUSAL_MODEL_NOT_PRICED);
 }
 

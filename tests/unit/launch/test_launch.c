@@ -944,7 +944,7 @@ kill_9_of_purserd_at_any_moment_loses_and_doubles_nothing(void **state)
         for (int k = 0; k < CHAOS_WORKSPACES; k++) {
             /* What a stop was under way for may end a moment later. */
             WAIT_UNTIL(count_marked(workspaces[k]) ==
-                       (launch_status(w->launcher, workspaces[k]).state == LAUNCH_RUNNING));
+                (launch_status(w->launcher, workspaces[k]).state == LAUNCH_RUNNING));
         }
         close_launcher(w);
     }
