@@ -309,6 +309,7 @@ ngx_http_purser_new_ctx(ngx_http_request_t *r, enum dialect dialect)
     cleanup->handler = ngx_http_purser_ctx_cleanup;
     ctx->request = r;
     ctx->dialect = dialect;
+    ctx->http_version = r->http_version;
     /* Refusals have an id too. */
     ngx_http_purser_new_call_id(ctx->call_id, ctx->call_id_text);
     ngx_http_set_ctx(r, ctx, ngx_http_purser_module);

@@ -34,14 +34,32 @@ ngx_http_purser_free_body(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx)
         ngx_pfree(r->pool, block->start);
 }
 
+/*
+ * What is no final answer in HTTP (1xx, or no HTTP at all, which nginx takes for HTTP/0.9) would be
+ * followed by bytes that are passed as they are, unmetered; after a 101 in both directions.
+ */
+static ngx_uint_t
+ngx_http_purser_is_no_answer(const ngx_http_request_t *r)
+{
+    ngx_uint_t status = r->upstream->headers_in.status_n;
+
+    return r->http_version < NGX_HTTP_VERSION_10 || (status > 0 && status < NGX_HTTP_OK);
+}
+
 static ngx_int_t
 ngx_http_purser_header_filter(ngx_http_request_t *r)
 {
     ngx_http_purser_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_purser_module);
     struct str type;
 
-    if (ctx == NULL || !ctx->recording || r != r->main || r->upstream == NULL ||
-        r->upstream->headers_in.status_n == 0)
+    if (ctx == NULL || !ctx->recording || r != r->main || r->upstream == NULL)
+        return ngx_http_next_header_filter(r);
+    if (ngx_http_purser_is_no_answer(r)) {
+        r->http_version = ctx->http_version;
+        ngx_http_clean_header(r);
+        return NGX_HTTP_BAD_GATEWAY;
+    }
+    if (r->upstream->headers_in.status_n == 0)
         return ngx_http_next_header_filter(r);
     ctx->progress.vendor_status = (int32_t)r->upstream->headers_in.status_n;
     ctx->progress.first_byte_ms = ngx_http_purser_now_ms();

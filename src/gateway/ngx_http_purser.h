@@ -46,6 +46,7 @@ enum {
 typedef struct {
     ngx_http_request_t *request;
     enum dialect dialect;
+    ngx_uint_t http_version; /* the client's: an answer that is no HTTP makes nginx forget it */
     uint8_t digest[TOKEN_DIGEST_BYTES];
     uint8_t call_id[16];
     u_char call_id_text[36];
