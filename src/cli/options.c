@@ -98,6 +98,22 @@ wants_help(int argc, char **argv)
     return false;
 }
 
+/* Settings' names have underscores; options are written with dashes, as the help shows them. */
+static void
+show_dashes(struct error *e)
+{
+    bool in_option = false;
+
+    for (char *at = e->text; *at != '\0'; at++) {
+        if (at[0] == '-' && at[1] == '-')
+            in_option = true;
+        else if (str_is_space(*at) || *at == '=')
+            in_option = false;
+        if (in_option && *at == '_')
+            *at = '-';
+    }
+}
+
 enum err
 options_parse(
     const struct command_line *c, int argc, char **argv, struct arguments *ret, struct error *e)
@@ -119,8 +135,10 @@ options_parse(
         if (strncmp(argv[i], "--", 2) == 0) {
             enum err err = read_option(c, argv[i] + 2, argc, argv, &i, e);
 
-            if (err != ERR_OK)
+            if (err != ERR_OK) {
+                show_dashes(e);
                 return err;
+            }
             continue;
         }
         if (argv[i][0] == '-' && argv[i][1] != '\0')

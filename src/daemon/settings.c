@@ -58,7 +58,7 @@ static const struct setting table[] = {
         .help = "calls that can be open or not yet booked at the same time"},
     {"recorder_sync_ms", SETTING_INT, AT(recorder_sync_ms), "1000", 10, 3600000, .argument = "MS",
         .help = "how often the recorder is synced to disk: what a power cut can take"},
-    {"policy_max_age", SETTING_INT, AT(policy_max_age_s), "86400", 60, 31536000,
+    {"policy_max_age", SETTING_INT, AT(policy_max_age_s), "86400", 1, 31536000,
         .argument = "SECONDS",
         .help = "how old a policy the gateway may use while purserd is away"},
     {"log_level", SETTING_CHOICE, AT(log_level), "info", .choices = "error|warn|info|debug",

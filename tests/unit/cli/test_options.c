@@ -87,7 +87,7 @@ refuses_mistakes_with_a_sentence(void **state)
     } cases[] = {
         {{"try", "x", "--onse"}, 3, "did you mean --once?"},
         {{"try", "x", "--zzzzzzz"}, 3, "--help lists them"},
-        {{"try", "x", "--state-dir"}, 3, "--state_dir needs a value: DIR"},
+        {{"try", "x", "--state-dir"}, 3, "--state-dir needs a value: DIR"},
         {{"try", "x", "--once=1"}, 3, "--once takes no value"},
         {{"try", "--state-dir=1", "--state-dir=2", "x"}, 4, "given twice"},
         {{"try", "a", "b", "c"}, 4, "does not expect the argument \"c\""},
