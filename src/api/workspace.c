@@ -116,9 +116,8 @@ workspace_get(struct call *c, struct error *e)
         return code;
     j = workspace_json(&w);
     json_object_set_new(j, "provider",
-        d->derived.provider == NULL
-            ? json_null()
-            : json_str(registry_str(call_registry(c), d->derived.provider->name)));
+        d->provider == NULL ? json_null()
+                            : json_str(registry_str(call_registry(c), d->provider->name)));
     decision = explain_json(&g.facts, d, NULL);
     for (size_t i = 0; i < sizeof(copied) / sizeof(copied[0]); i++)
         json_object_set(j, copied[i], json_object_get(decision, copied[i]));

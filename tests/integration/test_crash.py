@@ -55,6 +55,21 @@ def test_a_worker_killed_in_mid_stream_leaves_one_recovered_row_with_exact_input
     assert sorted(r["state"] for r in agent.wait_entries(2)) == ["recovered", "settled"]
 
 
+def test_the_worker_that_takes_a_dead_ones_lane_leaves_its_call_to_be_booked(own_sim, own_purser):
+    # Started anew, so that no reload has moved the workers to other lanes than their successors take.
+    own_purser.process.stop()
+    own_purser.start()
+    agent = own_purser.new_agent()
+    call = InBackground(stream, agent, "sim: input=77 output=300 events=300 delay_ms=50")
+    wait_for_events(own_sim, 3)
+    for pid in own_purser.worker_pids():
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(Exception):
+        call.result()
+    (row,) = agent.wait_entries(1)
+    assert (row["state"], row["input_tokens"]) == ("recovered", 77)
+
+
 def try_stream(agent, text):
     try:
         return stream(agent, text)

@@ -71,6 +71,23 @@ def test_a_policy_that_nobody_confirms_is_used_until_its_age_limit_and_then_refu
         purser.stop()
 
 
+def test_once_a_new_key_is_set_no_call_goes_out_with_the_old_one():
+    keys = {"anthropic-api": new_key(), "the new one": new_key()}
+    vendor = Sim(keys)
+    purser = Purser(vendor, keys={"anthropic-api": keys["anthropic-api"]})
+    try:
+        agent = purser.new_agent()
+        assert agent.post(body()).status_code == 200
+        purser.api("PUT", "/admin/platform/keys/anthropic-api", {"value": keys["the new one"]})
+        # Each on a connection of its own, so that every worker that still takes calls gets some.
+        assert {agent.post(body()).status_code for _ in range(30)} == {200}
+        used = [c["key"]["name"] for c in vendor.calls()]
+        assert used == ["anthropic-api"] + ["the new one"] * 30
+    finally:
+        purser.stop()
+        vendor.stop()
+
+
 def test_a_full_recorder_refuses_and_loses_nothing(vendor):
     purser, agent = started(vendor, "--recorder-slots", "64")
     slots = purser.health().json()["recorder"]["slots"]
