@@ -25,7 +25,7 @@ build: setup-build
 	@ninja -C $(BUILD) --quiet purser ngx_http_purser_module.so >&2
 
 run: build
-	@./$(BUILD)/purser up --demo $(if $(filter 1 yes true,$(ONCE)),--once) \
+	@exec ./$(BUILD)/purser up --demo $(if $(filter 1 yes true,$(ONCE)),--once) \
 	    --listen "$(LISTEN)" --state "$(STATE)"
 
 test: setup-test

@@ -176,7 +176,7 @@ print_names(const char *title, const json_t *names)
 
     if (json_array_size(names) == 0)
         return;
-    printf("|  |    %s", title);
+    printf("|    %s", title);
     json_array_foreach(names, i, name) printf("%s%s", i == 0 ? "" : ", ", json_string_value(name));
     putchar('\n');
 }
@@ -198,7 +198,7 @@ print_live(const json_t *answer)
     printf("%s on %s\n", text_of(answer, "model"), text_of(answer, "runtime"));
     json_array_foreach(json_object_get(answer, "trace"), i, row)
     {
-        printf("|  +- %s: %s\n", text_of(row, "step"), text_of(row, "text"));
+        printf("+- %s: %s\n", text_of(row, "step"), text_of(row, "text"));
         print_names("kept:    ", json_object_get(row, "kept"));
         print_names("dropped: ", json_object_get(row, "dropped"));
     }

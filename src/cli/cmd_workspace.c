@@ -1,3 +1,4 @@
+#include "cli/secret_input.h"
 #include "cli/session.h"
 
 static const struct column list_columns[] = {
@@ -24,7 +25,7 @@ static const struct column columns[] = {
 
 /* What create was given; the row's texts are NULL where the server shall choose. */
 struct create_flags {
-    const char *runtime, *model, *role, *work_dir;
+    const char *runtime, *model, *role, *work_dir, *secret;
     struct option_values extra_models;
     bool no_start;
 };
@@ -61,6 +62,25 @@ create_body(const struct create_flags *f, const struct arguments *a)
     return body;
 }
 
+/* A model that the org pays is refused without its key: the key comes with the workspace. */
+static enum err
+add_secret(json_t *body, const char *name, struct error *e)
+{
+    AUTO_SECRET struct secret *value = NULL;
+    struct str text;
+    json_t *json;
+    enum err err = secret_input(name, &value, e);
+
+    if (err != ERR_OK)
+        return err;
+    text = secret_expose(value);
+    json = json_stringn(text.p, text.n);
+    if (json == NULL)
+        return fail(e, ERR_USAGE, "the value of %s is not UTF-8 text", name);
+    json_object_set_new(body, "secrets", json_pack("{s:o}", name, json));
+    return ERR_OK;
+}
+
 static int
 workspace_create(int argc, char **argv)
 {
@@ -75,18 +95,22 @@ workspace_create(int argc, char **argv)
             .list = &f.extra_models},
         {"role", "ROLE", "what it is for", .text = &f.role},
         {"workspace-dir", "DIR", "where it works (default: its home)", .text = &f.work_dir},
+        {"secret", "NAME", "a secret of its own; the value is read from stdin", .text = &f.secret},
         {"no-start", NULL, "do not start it", .flag = &f.no_start},
         CLIENT_OPTIONS(s.options),
     };
     const struct command_line line = {"purser workspace create", "NAME",
         "Creates an agent and starts it. A command behind -- replaces the runtime's own.",
         ROWS(options), .positional_min = 1, .positional_max = 1, .takes_rest = true};
-    enum err err;
+    enum err err = ERR_OK;
 
     if (!session_begin(&s, &line, argc, argv))
         return s.exit_code;
     body = create_body(&f, &s.arguments);
-    err = client_call(s.client, "POST", "/workspaces", body, &answer, &s.error);
+    if (f.secret != NULL)
+        err = add_secret(body, f.secret, &s.error);
+    if (err == ERR_OK)
+        err = client_call(s.client, "POST", "/workspaces", body, &answer, &s.error);
     if (err == ERR_OK && s.options.json)
         output_json(answer);
     else if (err == ERR_OK)

@@ -24,6 +24,8 @@ enum {
 
 static const char org_slug[] = "demo", workspace_name[] = "hello", runtime_name[] = "claude-code",
                   model_id[] = "anthropic/claude-opus-4-7";
+/* The shim is this program. By its path the agent's user could not reach it in a clone under /root. */
+static const char own_program[] = "/proc/self/exe";
 
 struct demo {
     struct demo_options o;
@@ -228,8 +230,9 @@ say_next(const struct demo *d)
     const struct paths *p = up_paths(d->up);
     char prefix[2400];
 
-    snprintf(prefix, sizeof(prefix), "PURSER_SERVER=%s PURSER_TOKEN=$(cat %s/admin-token) %s",
-        up_url(d->up), p->state, p->program);
+    snprintf(prefix, sizeof(prefix),
+        "PURSER_SERVER=%s PURSER_TOKEN=$(cat %s/admin-token) PURSER_ORG=%s %s", up_url(d->up),
+        p->state, org_slug, p->program);
     printf(
         "\nServing until Ctrl-C. In another terminal:\n\n"
         "  alias purser='%s'\n"
@@ -327,9 +330,9 @@ static enum err
 make_workspace(struct demo *d, struct error *e)
 {
     AUTO_JSON json_t *row = NULL;
-    AUTO_JSON json_t *body = json_pack("{s:s, s:s, s:s, s:b, s:[s, s, s]}", "name", workspace_name,
-        "runtime", runtime_name, "model", model_id, "start", 0, "command", up_paths(d->up)->program,
-        "sim", "call");
+    AUTO_JSON json_t *body =
+        json_pack("{s:s, s:s, s:s, s:b, s:[s, s, s]}", "name", workspace_name, "runtime",
+            runtime_name, "model", model_id, "start", 0, "command", own_program, "sim", "call");
     enum err err = find_row(d, "/workspaces", "name", workspace_name, &row, e);
 
     if (err == ERR_OK && row == NULL)

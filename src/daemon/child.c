@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -13,6 +14,27 @@
 #include <unistd.h>
 
 enum { PAUSE_FIRST_MS = 100, PAUSE_LAST_MS = 10000, HEALTHY_MS = 30000 };
+
+/* In PATH, then where Debian keeps nginx: an ordinary user's PATH lacks the sbin folders. */
+static void
+exec_program(const struct child *c)
+{
+    static const char *const folders[] = {"/usr/local/sbin/", "/usr/sbin/", "/sbin/"};
+    char *const *argv = (char *const *)c->argv;
+    size_t n = strlen(argv[0]);
+
+    execvp(argv[0], argv);
+    for (size_t i = 0; errno == ENOENT && i < 3; i++) {
+        size_t folder_n = strlen(folders[i]);
+        char path[PATH_MAX];
+
+        if (strchr(argv[0], '/') != NULL || folder_n + n >= sizeof(path))
+            return;
+        memcpy(path, folders[i], folder_n);
+        memcpy(path + folder_n, argv[0], n + 1);
+        execv(path, argv);
+    }
+}
 
 /* Between fork and exec: only calls that are safe there, for the supervisor may have threads. */
 static _Noreturn void
@@ -31,7 +53,7 @@ become(const struct child *c, pid_t parent, int null_fd, int report_fd)
     signal(SIGPIPE, SIG_DFL);
     dup2(null_fd, STDIN_FILENO);
     dup2(STDERR_FILENO, STDOUT_FILENO);
-    execvp(c->argv[0], (char *const *)c->argv);
+    exec_program(c);
     error = errno;
     if (write(report_fd, &error, sizeof(error)) < 0)
         _exit(126);

@@ -1,6 +1,10 @@
 """The Claude Code CLI, as it comes from its package, is the workspace's own command."""
 
 import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +13,20 @@ from harness import CLAUDE, MODEL, VENDOR_MODEL, opus_cost, wait_until
 pytestmark = pytest.mark.skipif(not CLAUDE.exists(), reason="tests/setup has not installed the CLI")
 
 
-def run_cli(purser, prompt):
+@pytest.fixture(scope="module")
+def claude():
+    """The CLI where the agents' users can reach it, also when this clone is under /root."""
+    if all(folder.stat().st_mode & 0o001 for folder in CLAUDE.parents):
+        yield CLAUDE
+        return
+    with tempfile.TemporaryDirectory(prefix="purser-test-") as folder:
+        os.chmod(folder, 0o711)
+        yield Path(shutil.copy(CLAUDE, folder))
+
+
+def run_cli(claude, purser, prompt):
     """Starts it with nothing but what purser gives an agent; returns what it wrote when it ended."""
-    script = f'"{CLAUDE}" -p "$0" --output-format json > out.part 2> err; echo $? > code; mv out.part out; sleep 600'
+    script = f'"{claude}" -p "$0" --output-format json > out.part 2> err; echo $? > code; mv out.part out; sleep 600'
     workspace, org = purser.new_workspace(["/bin/sh", "-c", 'cd "$HOME"; ' + script, prompt])
     home = wait_until(lambda: purser.home(workspace), "the agent's home")
     wait_until(lambda: (home / "out").exists(), "the CLI to end", 60)
@@ -19,8 +34,8 @@ def run_cli(purser, prompt):
     return workspace, org, json.loads((home / "out").read_text())
 
 
-def test_claude_code_completes_a_streamed_call_that_is_accounted_exactly(purser, sim):
-    workspace, org, told = run_cli(purser, "Reply with exactly the word PINEAPPLE")
+def test_claude_code_completes_a_streamed_call_that_is_accounted_exactly(claude, purser, sim):
+    workspace, org, told = run_cli(claude, purser, "Reply with exactly the word PINEAPPLE")
     assert told["result"] == "PINEAPPLE" and told["is_error"] is False
 
     truth = sim.calls(model=VENDOR_MODEL)
@@ -36,8 +51,8 @@ def test_claude_code_completes_a_streamed_call_that_is_accounted_exactly(purser,
     purser.api("POST", f"/workspaces/{workspace}/stop", org=org)
 
 
-def test_claude_code_believes_the_cost_that_the_ledger_has(purser, sim):
-    workspace, org, told = run_cli(purser, "sim: input=1234 output=77 cache_read=5 text=steered")
+def test_claude_code_believes_the_cost_that_the_ledger_has(claude, purser, sim):
+    workspace, org, told = run_cli(claude, purser, "sim: input=1234 output=77 cache_read=5 text=steered")
     assert told["result"] == "steered"
     assert told["usage"]["input_tokens"] == 1234 and told["usage"]["output_tokens"] == 77
     (row,) = wait_until(lambda: purser.api("GET", f"/workspaces/{workspace}/usage", org=org)["entries"], "the row")
