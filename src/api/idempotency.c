@@ -118,7 +118,6 @@ replay(struct call *c, const struct idempotency_row *row, struct error *e)
 static void
 remember(struct call *c, struct keyed *k)
 {
-    AUTO_FREE char *text = NULL;
     char *dumped;
     struct error e;
 
