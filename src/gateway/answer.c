@@ -59,13 +59,32 @@ ngx_http_purser_refuse(
     return ngx_http_output_filter(r, &out);
 }
 
-/* Paths that lead nowhere. Clients probe the base of the API with HEAD before they have a token. */
+/* The base of an API, or hello below it: clients probe them with HEAD before they have a token. */
+static ngx_uint_t
+ngx_http_purser_is_probe(ngx_http_request_t *r)
+{
+    static const struct str ends[] = {STR_INIT("/llm/anthropic"), STR_INIT("/llm/openai/v1"),
+        STR_INIT("/llm/anthropic/api/hello"), STR_INIT("/llm/openai/v1/api/hello")};
+    struct str path = ngx_http_purser_str(r->uri);
+
+    if (r->method != NGX_HTTP_HEAD)
+        return 0;
+    while (path.n > 0 && path.p[path.n - 1] == '/')
+        path.n--;
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        if (str_ends_with(path, ends[i]))
+            return 1;
+    }
+    return 0;
+}
+
+/* Paths that lead nowhere, but for the probes. */
 ngx_int_t
 ngx_http_purser_unknown_handler(ngx_http_request_t *r)
 {
     ngx_http_purser_loc_conf_t *lcf = ngx_http_get_module_loc_conf(r, ngx_http_purser_module);
 
-    if (r->method == NGX_HTTP_HEAD) {
+    if (ngx_http_purser_is_probe(r)) {
         /* Unread, it would be taken for the next request of the connection. */
         ngx_int_t rc = ngx_http_discard_request_body(r);
 

@@ -3,6 +3,7 @@
 import json
 
 import anthropic
+import httpx
 import pytest
 
 from harness import MODEL, VENDOR_MODEL, opus_cost, wait_until
@@ -134,3 +135,11 @@ def test_the_token_dies_with_the_start_it_was_made_for(purser, sim):
     agent.stop()
     assert agent.post(ask("hi")).status_code == 401
     assert len(sim.calls(outcome="completed")) == 1
+
+
+def test_clients_may_probe_the_base_and_hello_without_a_token_and_nothing_else(purser):
+    for base in ("/api/v1/internal/llm/anthropic", "/api/v1/internal/llm/openai/v1"):
+        for path in (base, base + "/", base + "/api/hello"):
+            assert httpx.head(purser.url + path).status_code == 200, path
+            assert httpx.get(purser.url + path).status_code == 404, path
+        assert httpx.head(purser.url + base + "/v1/nothing").status_code == 404

@@ -318,7 +318,7 @@ def test_the_vendor_sees_one_key_and_one_type_whatever_the_agent_says(agent, sim
 
 def test_a_head_with_a_body_leaves_the_connection_in_step(agent, sim, client):
     smuggled = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-    client.send(body=smuggled, method="HEAD", path=ANTHROPIC_BASE + "/nowhere")
+    client.send(body=smuggled, method="HEAD", path=ANTHROPIC_BASE + "/api/hello")
     assert client.head()[0] == 200
     assert client.send().answer()[2] == message()
     check_books(agent, SETTLED)
