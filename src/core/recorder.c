@@ -158,6 +158,20 @@ end_state(const struct recorder_progress *p)
                                                                            : LEDGER_INTERRUPTED;
 }
 
+/* What the meter can have counted. Anything else was not written by it and is not added up. */
+static bool
+is_countable(const struct usage *u)
+{
+    const int64_t counts[] = {
+        u->input, u->output, u->cache_read, u->cache_write_5m, u->cache_write_1h, u->reasoning};
+
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        if (counts[i] < 0 || counts[i] > USAGE_COUNT_MAX)
+            return false;
+    }
+    return true;
+}
+
 /* Usage, certainty and cost. The bound stands wherever nothing better is known. */
 static void
 book(
@@ -175,7 +189,8 @@ book(
         entry->certainty = LEDGER_EXACT;
         entry->cost_nano_usd = 0;
         entry->usage = (struct usage){0};
-    } else if ((p->flags & USAGE_INPUT_SEEN) != 0 && open->tiers_n <= RECORDER_TIERS_MAX) {
+    } else if ((p->flags & USAGE_INPUT_SEEN) != 0 && open->tiers_n <= RECORDER_TIERS_MAX &&
+        is_countable(&p->counts)) {
         struct usage usage =
             (p->flags & exact) == exact ? p->counts : usage_estimate(&p->counts, p->text_bytes);
         int64_t cost;

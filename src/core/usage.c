@@ -57,9 +57,6 @@ enum event { EVENT_OTHER, EVENT_DELTA, EVENT_STOP, EVENT_ERROR };
 /* What stands around the text of a delta behind its type: ,"index":0,"delta":{"type": ... "}} */
 enum { TEXT_OVERHEAD = 51 };
 
-/* A count above this is not a count of tokens. */
-enum { COUNT_MAX = 1000000000 };
-
 int64_t
 usage_prompt_tokens(const struct usage *u)
 {
@@ -327,9 +324,9 @@ feed_number(struct usage_meter *m, char c)
     }
     if (c < '0' || c > '9')
         m->number_bad = true;
-    else if (m->number < COUNT_MAX)
+    else if (m->number < USAGE_COUNT_MAX)
         m->number = m->number * 10 + (c - '0');
-    if (m->number > COUNT_MAX)
+    if (m->number > USAGE_COUNT_MAX)
         m->number_bad = true;
 }
 

@@ -39,6 +39,8 @@ enum usage_flag {
     USAGE_ERROR = 16,      /* the stream carried an error event */
 };
 
+/* A count above USAGE_COUNT_MAX is not a count of tokens. */
+enum { USAGE_COUNT_MAX = 1000000000 };
 enum { USAGE_DEPTH_MAX = 512, USAGE_KEYS_MAX = 6, USAGE_WORD_MAX = 95 };
 
 struct usage_meter {

@@ -89,6 +89,12 @@ static const struct {
             .vendor_status = 200,
             .flags = USAGE_INPUT_SEEN | USAGE_OUTPUT_SEEN},
         LEDGER_RECOVERED, LEDGER_ESTIMATED, 10, 10, 300000},
+    {"counts that nobody can have counted",
+        {.counts = {.input = INT64_MAX, .output = 1},
+            .vendor_status = 200,
+            .end = RECORDER_ENDED,
+            .flags = USAGE_INPUT_SEEN | USAGE_FINAL | USAGE_COMPLETE},
+        LEDGER_SETTLED, LEDGER_BOUND, 1000, 100, 12500000},
     {"the worker died before any answer", {.end = RECORDER_RUNNING}, LEDGER_RECOVERED, LEDGER_BOUND,
         1000, 100, 12500000},
 };
