@@ -21,8 +21,10 @@ MAKEFLAGS += --no-print-directory
 all: build
 
 build: setup-build
-	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) >&2
-	@ninja -C $(BUILD) --quiet purser ngx_http_purser_module.so >&2
+	@test -f $(BUILD)/build.ninja || { echo "building purser in $(BUILD)" >&2; \
+	    said=$$(meson setup $(BUILD) 2>&1) || { echo "$$said" >&2; exit 1; }; }
+	@said=$$(ninja -C $(BUILD) --quiet purser ngx_http_purser_module.so 2>&1) || \
+	    { echo "$$said" >&2; exit 1; }
 
 run: build
 	@exec ./$(BUILD)/purser up --demo $(if $(filter 1 yes true,$(ONCE)),--once) \

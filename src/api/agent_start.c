@@ -246,6 +246,29 @@ start_argv(const struct start *s, size_t *ret_n)
     return argv;
 }
 
+/* Neither the workspace nor the registry says what to run. */
+static enum err
+no_command(const struct start *s, struct error *e)
+{
+    const struct registry *r = s->registry->registry;
+    AUTO_BUF struct buf known;
+
+    if (s->gathered.decision.derived.runtime != NULL) {
+        return fail(e, ERR_LAUNCH_FAILED,
+            "there is no command to run: give the workspace a command (PATCH /workspaces/:id)");
+    }
+    buf_init(&known, sizeof(e->text));
+    for (uint32_t i = 0; i < r->runtimes.n; i++) {
+        buf_addf(&known, "%s%.*s", i == 0 ? "" : ", ",
+            STR_ARG(registry_str(r, registry_runtime_at(r, i)->name)));
+    }
+    return fail(e, ERR_RUNTIME_UNSUPPORTED,
+        "runtime \"%.*s\" is not in the registry (%s), so nothing says what to run: choose one of "
+        "these, or give the workspace a command (purser workspace create NAME ... -- COMMAND; "
+        "PATCH /workspaces/:id)",
+        STR_ARG(s->gathered.workspace.runtime), buf_cstr(&known));
+}
+
 static enum err
 start_launch(struct start *s, struct error *e)
 {
@@ -257,10 +280,8 @@ start_launch(struct start *s, struct error *e)
         .gid = (uint32_t)s->uid};
 
     spec.argv = start_argv(s, &spec.argv_n);
-    if (spec.argv_n == 0) {
-        return fail(e, ERR_LAUNCH_FAILED,
-            "there is no command to run: give the workspace a command (PATCH /workspaces/:id)");
-    }
+    if (spec.argv_n == 0)
+        return no_command(s, e);
     spec.env = start_env(s, &spec.env_n);
     return launch_start(s->api->launcher, &spec, e);
 }

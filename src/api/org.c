@@ -61,8 +61,48 @@ org_create(struct call *c, struct error *e)
         return fail(e, ERR_INVALID_REQUEST, "vendor_keys is \"reject\" or \"allow\"");
     code = store_tx_durable(c->api->o.store, insert_tx, &org, e);
     if (code == ERR_CONFLICT)
-        return fail(e, ERR_CONFLICT, "the slug is taken");
+        return fail(e, ERR_CONFLICT, "the slug \"%.*s\" is taken", STR_ARG(org.slug));
     return code == ERR_OK ? call_answer(c, 201, org_json(&org)) : code;
+}
+
+struct policy {
+    struct call *c;
+    struct org_row org;
+    enum org_vendor_keys vendor_keys;
+};
+
+/* The org in the path goes by its id or its slug, as in X-Molecule-Org-Id. */
+static enum err
+policy_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct policy *p = ctx;
+    struct arena *a = &p->c->http->arena;
+    struct id id;
+    enum err code = id_parse(p->c->name, &id) ? org_row_get(tx, id, a, &p->org, e)
+                                              : org_row_get_by_slug(tx, p->c->name, a, &p->org, e);
+
+    if (code == ERR_NOT_FOUND)
+        return fail(e, code, "there is no org \"%.*s\"", STR_ARG(p->c->name));
+    if (code == ERR_OK)
+        code = org_row_set_vendor_keys(tx, p->org.id, p->vendor_keys, e);
+    p->org.vendor_keys = p->vendor_keys;
+    return code;
+}
+
+enum err
+org_patch(struct call *c, struct error *e)
+{
+    struct policy p = {.c = c};
+    struct str policy = STR_NONE;
+    enum err code = call_body(c, false, e);
+
+    if (code == ERR_OK)
+        code = json_get_str(c->body, "vendor_keys", &policy, e);
+    if (code == ERR_OK && !org_vendor_keys_from_name(policy, &p.vendor_keys))
+        return fail(e, ERR_INVALID_REQUEST, "vendor_keys is \"reject\" or \"allow\"");
+    if (code == ERR_OK)
+        code = store_tx_durable(c->api->o.store, policy_tx, &p, e);
+    return code == ERR_OK ? call_answer(c, 200, org_json(&p.org)) : code;
 }
 
 struct list {

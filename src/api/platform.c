@@ -47,7 +47,9 @@ provider_check(struct call *c, struct error *e)
     const struct registry_provider *p = registry_provider_find(r, c->name);
 
     if (p == NULL)
-        return fail(e, ERR_NOT_FOUND, "the registry has no such provider");
+        return fail(e, ERR_NOT_FOUND,
+            "the registry has no provider \"%.*s\" (purser registry show lists them)",
+            STR_ARG(c->name));
     if (p->is_platform || p->upstream_vendor.n == 0) {
         return fail(e, ERR_INVALID_REQUEST,
             "the platform does not route to %.*s: it has no upstream vendor", STR_ARG(c->name));
@@ -120,7 +122,8 @@ delete_tx(struct store_tx *tx, void *ctx, struct error *e)
     for (size_t i = 0; code == ERR_OK && i < op->n; i++)
         op->retired += str_equal(op->rows[i].provider, op->c->name);
     if (code == ERR_OK && op->retired == 0)
-        return fail(e, ERR_NOT_FOUND, "there is no platform key for this provider");
+        return fail(e, ERR_NOT_FOUND, "there is no platform key for provider \"%.*s\"",
+            STR_ARG(op->c->name));
     return code != ERR_OK ? code : platform_key_retire_provider(tx, op->c->name, clock_ms(), e);
 }
 

@@ -199,7 +199,9 @@ org_take(struct call *c, struct error *e)
             "the admin must choose an org for this: send its id or slug as X-Molecule-Org-Id");
     }
     code = store_read(c->api->o.store, admin_org_tx, &l, e);
-    return call_not_found(code, l.chosen.n == 0 ? "workspace not found" : "org not found", e);
+    if (code == ERR_NOT_FOUND && l.chosen.n > 0)
+        return fail(e, code, "there is no org \"%.*s\"", STR_ARG(l.chosen));
+    return call_not_found(code, "workspace not found", e);
 }
 
 /* Everything that can be said before the body is read. */

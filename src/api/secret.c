@@ -183,8 +183,10 @@ delete_tx(struct store_tx *tx, void *ctx, struct error *e)
     struct secret_op *op = ctx;
     enum err code = secret_row_delete(tx, op->c->org, op->workspace, op->write.name, e);
 
+    if (code == ERR_NOT_FOUND)
+        return fail(e, code, "there is no secret %.*s", STR_ARG(op->write.name));
     if (code != ERR_OK)
-        return call_not_found(code, "secret not found", e);
+        return code;
     return event_tx(tx, op, STR("secret.delete"), e);
 }
 
@@ -289,7 +291,8 @@ org_gate(struct call *c, struct str name, struct error *e)
     call_error_field(c, "key", json_str(name));
     return fail(e, ERR_VENDOR_KEY_AT_ORG_SCOPE,
         "vendor keys are refused at org scope: store the key in the workspaces that use it, or let "
-        "the admin set this org's vendor_keys policy to allow");
+        "the admin allow them (PATCH /admin/orgs/%.*s with {\"vendor_keys\":\"allow\"})",
+        STR_ARG(p.org.slug));
 }
 
 static enum err

@@ -128,6 +128,7 @@ workspace_get(struct call *c, struct error *e)
 struct patch {
     struct call *c;
     struct workspace_row w;
+    bool renamed;
 };
 
 static enum err
@@ -142,6 +143,8 @@ patch_tx(struct store_tx *tx, void *ctx, struct error *e)
         if (code == ERR_NOT_FOUND)
             return fail(e, ERR_INVALID_REQUEST, "parent_id names no workspace of this org");
     }
+    if (code == ERR_OK && p->renamed)
+        code = workspace_name_check(tx, &p->c->http->arena, &p->w, e);
     return code != ERR_OK ? code : workspace_row_update(tx, &p->w, e);
 }
 
@@ -149,7 +152,7 @@ enum err
 workspace_patch(struct call *c, struct error *e)
 {
     struct patch p = {.c = c};
-    struct str runtime, dir, command;
+    struct str name, runtime, dir, command;
     bool restart;
     json_t *j;
     enum err code = call_body(c, false, e);
@@ -158,10 +161,12 @@ workspace_patch(struct call *c, struct error *e)
         code = workspace_load(c, &p.w, e);
     if (code != ERR_OK)
         return code;
+    name = p.w.name;
     runtime = p.w.runtime;
     dir = p.w.workspace_dir;
     command = p.w.command;
     code = workspace_fields_read(c, &p.w, e);
+    p.renamed = !str_equal(name, p.w.name);
     if (code == ERR_OK && p.w.runtime.n == 0)
         return fail(e, ERR_INVALID_REQUEST, "a workspace needs a runtime");
     if (code == ERR_OK)

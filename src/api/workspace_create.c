@@ -118,8 +118,9 @@ check_model(struct create *k, const struct gathered *g, struct error *e)
     if (model.n == 0) {
         call_error_field(c, "runtime", json_str(runtime));
         return fail(e, ERR_MODEL_REQUIRED,
-            "model is required and has no platform-side default; choose one of the runtime's "
-            "models");
+            "model is required and has no platform-side default; name a model with --model "
+            "(purser registry offered %.*s)",
+            STR_ARG(runtime));
     }
     if (why == DERIVE_OK || why == DERIVE_UNKNOWN_RUNTIME)
         return ERR_OK;
@@ -131,9 +132,35 @@ check_model(struct create *k, const struct gathered *g, struct error *e)
     call_error_field(c, "runtime", json_str(runtime));
     call_error_field(c, "model", json_str(model));
     return fail(e, ERR_UNREGISTERED_MODEL_FOR_RUNTIME,
-        "model \"%.*s\" is not a registered model for runtime \"%.*s\" (%.*s); pick one of the "
-        "runtime's registered models (GET /admin/llm/offered-models?runtime=)",
-        STR_ARG(model), STR_ARG(runtime), STR_ARG(derive_error_name(why)));
+        "model \"%.*s\" is not a registered model for runtime \"%.*s\"; pick one of the runtime's "
+        "registered models (purser registry offered %.*s lists them)",
+        STR_ARG(model), STR_ARG(runtime), STR_ARG(runtime));
+}
+
+/* Not the plan's own sentence: here the way out is to send the key with this very request. */
+static enum err
+missing_credential(const struct create *k, const struct gathered *g, struct error *e)
+{
+    const struct registry *r = call_registry(k->c);
+    const struct registry_provider *p = g->decision.provider;
+    AUTO_BUF struct buf who;
+
+    buf_init(&who, sizeof(e->text));
+    if (p == NULL)
+        buf_add(&who, STR("of any vendor"));
+    else
+        buf_addf(&who, "that provider %.*s accepts (", STR_ARG(registry_str(r, p->name)));
+    for (uint32_t i = 0; p != NULL && i < p->auth_env.n; i++) {
+        buf_addf(&who, "%s%.*s", i == 0 ? "" : " or ",
+            STR_ARG(registry_str(r, registry_strs(r, p->auth_env)[i])));
+    }
+    if (p != NULL)
+        buf_add_char(&who, ')');
+    return fail(e, ERR_MISSING_BYOK_CREDENTIAL,
+        "there is no credential %s; give the key with the workspace (purser workspace create "
+        "--secret NAME < key-file; API: \"secrets\"), or choose a model the platform pays (purser "
+        "registry offered %.*s)",
+        buf_cstr(&who), STR_ARG(k->row.runtime));
 }
 
 static enum err
@@ -161,7 +188,7 @@ check_decision(struct create *k, struct error *e)
     if (code != ERR_OK || k->external)
         return code;
     plan_make(c->api, &c->registry->set, &c->http->arena, &g, &plan);
-    return plan.env.refusal == ENV_REFUSAL_MISSING_BYOK_CREDENTIAL ? plan_refusal(&plan, e)
+    return plan.env.refusal == ENV_REFUSAL_MISSING_BYOK_CREDENTIAL ? missing_credential(k, &g, e)
                                                                    : ERR_OK;
 }
 
@@ -176,8 +203,10 @@ create_tx(struct store_tx *tx, void *ctx, struct error *e)
         .type = STR("workspace.created"),
         .json = STR("{}"),
         .created_ms = k->row.created_ms};
-    enum err code = workspace_row_insert(tx, &k->row, e);
+    enum err code = workspace_name_check(tx, a, &k->row, e);
 
+    if (code == ERR_OK)
+        code = workspace_row_insert(tx, &k->row, e);
     if (code == ERR_NOT_FOUND && !id_is_zero(k->row.parent))
         return fail(e, ERR_INVALID_REQUEST, "parent_id names no workspace of this org");
     for (size_t i = 0; code == ERR_OK && i < k->secrets_n; i++)

@@ -199,3 +199,20 @@ workspace_fields_read(struct call *c, struct workspace_row *w, struct error *e)
         return fail(e, ERR_INVALID_REQUEST, "a workspace needs a name");
     return code;
 }
+
+enum err
+workspace_name_check(
+    struct store_tx *tx, struct arena *a, const struct workspace_row *w, struct error *e)
+{
+    struct workspace_row *rows;
+    size_t n;
+    enum err code = workspace_row_list(tx, w->org, a, &rows, &n, e);
+
+    for (size_t i = 0; code == ERR_OK && i < n; i++) {
+        if (!id_equal(rows[i].id, w->id) && str_equal(rows[i].name, w->name)) {
+            return fail(e, ERR_CONFLICT,
+                "the name \"%.*s\" is taken by another workspace of this org", STR_ARG(w->name));
+        }
+    }
+    return code;
+}

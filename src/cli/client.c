@@ -66,9 +66,10 @@ find_token(const struct client_options *o, struct secret **ret, struct error *e)
         if (access(defaults[i], F_OK) == 0)
             return read_token_file(defaults[i], ret, e);
     }
-    return fail(e, ERR_USAGE,
+    return fail(e, ERR_UNAUTHORIZED,
         "no token: give --token-file FILE or PURSER_TOKEN (tried ./var/admin-token and "
-        "/var/lib/purser/admin-token)");
+        "/var/lib/purser/admin-token); it is in the file admin-token of the server's state "
+        "directory, which \"make run\" prints");
 }
 
 static char *
@@ -161,6 +162,23 @@ make_headers(const struct client *c)
     return headers;
 }
 
+/* There is no answer: why, and what to do about it. detail is curl's own sentence. */
+static enum err
+no_answer(const struct client *c, CURLcode code, const char *detail, struct error *e)
+{
+    if (code == CURLE_COULDNT_CONNECT)
+        return fail(e, ERR_SERVER_UNREACHABLE,
+            "nothing answers at %s: is purser running there? (--server, PURSER_SERVER)", c->server);
+    if (code == CURLE_SSL_CONNECT_ERROR && strstr(detail, "wrong version number") != NULL)
+        return fail(e, ERR_SERVER_UNREACHABLE, "%s does not speak TLS: is it http://?", c->server);
+    if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL ||
+        (code == CURLE_COULDNT_RESOLVE_HOST && strstr(c->server, "://") == NULL))
+        return fail(e, ERR_SERVER_UNREACHABLE,
+            "\"%s\" is no server: write http://HOST:PORT (--server, PURSER_SERVER)", c->server);
+    return fail(e, ERR_SERVER_UNREACHABLE, "%s: %s", c->server,
+        detail[0] == '\0' ? curl_easy_strerror(code) : detail);
+}
+
 static enum err
 send_request(struct client *c, const char *method, const char *path, struct str body,
     long *ret_status, struct buf *answer, struct error *e)
@@ -190,13 +208,7 @@ send_request(struct client *c, const char *method, const char *path, struct str 
     code = curl_easy_perform(c->curl);
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, ret_status);
     free_headers(headers);
-    if (code == CURLE_COULDNT_CONNECT)
-        return fail(e, ERR_SERVER_UNREACHABLE,
-            "nothing answers at %s: is purser running there? (--server, PURSER_SERVER)", c->server);
-    if (code != CURLE_OK)
-        return fail(e, ERR_SERVER_UNREACHABLE, "%s %s%s: %s", method, c->server, path,
-            detail[0] == '\0' ? curl_easy_strerror(code) : detail);
-    return ERR_OK;
+    return code == CURLE_OK ? ERR_OK : no_answer(c, code, detail, e);
 }
 
 static enum err

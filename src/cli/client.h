@@ -23,19 +23,26 @@ struct client_options {
     bool json; /* the command prints JSON */
 };
 
-/* The rows every client command shares; o is a struct client_options. */
+/*
+ * The rows every client command shares; o is a struct client_options. SERVER_OPTIONS are those of
+ * commands that act for no org.
+ */
 #define CLIENT_OPTIONS(o)                                                                          \
     {"org", "ID|SLUG", "the org to act for (PURSER_ORG; the only one there is)",                   \
         .text = &(o).org},                                                                         \
-        {"server", "URL", "the server (PURSER_SERVER; http://127.0.0.1:8080)",                     \
-            .text = &(o).server},                                                                  \
+        SERVER_OPTIONS(o)
+#define SERVER_OPTIONS(o)                                                                          \
+    {"server", "URL", "the server (PURSER_SERVER; http://127.0.0.1:8080)", .text = &(o).server},   \
         {"token-file", "FILE", "file with the token (PURSER_TOKEN; ./var/admin-token)",            \
             .text = &(o).token_file},                                                              \
     {                                                                                              \
         "json", NULL, "print JSON", .flag = &(o).json                                              \
     }
 
-/* Reads the token; connects only when something is asked. ERR_USAGE without a readable token. */
+/*
+ * Reads the token; connects only when something is asked. ERR_UNAUTHORIZED without a token,
+ * ERR_USAGE for one that cannot be read.
+ */
 enum err client_open(
     const struct client_options *o, struct client **ret, struct error *e) MUST_CHECK;
 void client_close(struct client *c);

@@ -34,6 +34,17 @@ add_auth_names(struct scenario *s, const char *list, struct error *e)
     return ERR_OK;
 }
 
+/* Most often a typing mistake: it would be left out without a word. */
+static void
+warn_unknown_auth(const struct scenario *s, const struct registry *r)
+{
+    for (size_t i = 0; i < s->auth_n; i++) {
+        if (!registry_is_auth_name(r, s->auth[i]))
+            fprintf(stderr, "purser: warning: no provider knows the credential %.*s\n",
+                STR_ARG(s->auth[i]));
+    }
+}
+
 /* NAME@org or NAME@workspace. */
 static enum err
 add_secret(struct scenario *s, struct arena *a, const char *text, struct error *e)
@@ -113,6 +124,7 @@ explain_once(const struct flags *f, struct registry_set *set, struct error *e)
     err = scenario_from_flags(s, &arena, f, e);
     if (err != ERR_OK)
         return err;
+    warn_unknown_auth(s, registry_block(set));
     scenario_decide(s, set, result);
     print_result(f, result);
     return ERR_OK;
@@ -192,6 +204,7 @@ text_of(const json_t *object, const char *key)
 static void
 print_live(const json_t *answer)
 {
+    const char *failure = json_string_value(json_object_get(answer, "derive_error"));
     const json_t *row;
     size_t i;
 
@@ -204,8 +217,20 @@ print_live(const json_t *answer)
     }
     json_array_foreach(json_object_get(answer, "warnings"), i, row)
         printf("+- warning %s: %s\n", text_of(row, "code"), text_of(row, "text"));
-    printf("+- provider: %s\n+- registry: %s\n", text_of(answer, "provider_selection"),
-        text_of(answer, "registry_fingerprint"));
+    if (failure != NULL) /* the API names the model there */
+        printf("+- provider: none, %s\n", failure);
+    else
+        printf("+- provider: %s\n", text_of(answer, "provider_selection"));
+    printf("+- registry: %s\n", text_of(answer, "registry_fingerprint"));
+}
+
+/* A live workspace brings its own facts. */
+static bool
+has_scenario(const struct flags *f)
+{
+    return f->runtime != NULL || f->model != NULL || f->auth != NULL || f->override != NULL ||
+        f->registry != NULL || f->secrets.n > 0 || f->plan || f->batch || f->no_gateway ||
+        f->refuse_shadowed;
 }
 
 static int
@@ -257,6 +282,12 @@ cmd_explain(int argc, char **argv)
 
     if (!options_read(&line, argc, argv, &a, &code))
         return code;
+    if (a.positional_n > 0 && has_scenario(&f)) {
+        fail(&e, ERR_USAGE,
+            "a WORKSPACE is explained as it stands: leave it out to try --runtime, --model and the "
+            "like");
+        return cmd_fail(&e);
+    }
     if (a.positional_n > 0)
         return explain_live(&f, a.positional[0]);
     err = registry_load(f.registry, &set, &e);

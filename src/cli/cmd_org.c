@@ -19,7 +19,7 @@ org_create(int argc, char **argv)
         {"name", "NAME", "what people call it (default: the slug)", .text = &name},
         {"vendor-keys", "reject|allow", "may vendor keys be kept for the whole org",
             .text = &vendor_keys},
-        CLIENT_OPTIONS(s.options),
+        SERVER_OPTIONS(s.options),
     };
     const struct command_line line = {"purser org create", "SLUG", "Creates a customer.",
         ROWS(options), .positional_min = 1, .positional_max = 1};
@@ -43,7 +43,7 @@ static int
 org_list(int argc, char **argv)
 {
     AUTO_SESSION struct session s = {0};
-    const struct option options[] = {CLIENT_OPTIONS(s.options)};
+    const struct option options[] = {SERVER_OPTIONS(s.options)};
     const struct command_line line = {"purser org list", "", "Lists the customers.", ROWS(options)};
 
     if (!session_begin(&s, &line, argc, argv))

@@ -30,12 +30,14 @@ static int
 key_set(int argc, char **argv)
 {
     AUTO_SESSION struct session s = {0};
-    const struct option options[] = {CLIENT_OPTIONS(s.options)};
+    const struct option options[] = {SERVER_OPTIONS(s.options)};
     const struct command_line line = {"purser platform key set", "PROVIDER",
         "Sets the key with which the gateway calls a vendor. It is read from stdin, or asked for "
         "on a\n"
         "terminal; an earlier key of the provider is retired.",
-        ROWS(options), .positional_min = 1, .positional_max = 1};
+        ROWS(options), .positional_min = 1, .positional_max = 1,
+        .too_many = "a key is read from stdin, never from the command line: "
+                    "purser platform key set PROVIDER < file"};
 
     if (!session_begin(&s, &line, argc, argv))
         return s.exit_code;
@@ -51,7 +53,7 @@ key_list(int argc, char **argv)
         {"CREATED", "created_at", COLUMN_TIME},
     };
     AUTO_SESSION struct session s = {0};
-    const struct option options[] = {CLIENT_OPTIONS(s.options)};
+    const struct option options[] = {SERVER_OPTIONS(s.options)};
     const struct command_line line = {"purser platform key list", "",
         "Lists which providers the platform has keys for, never the keys.", ROWS(options)};
 
@@ -65,7 +67,7 @@ key_rm(int argc, char **argv)
 {
     AUTO_SESSION struct session s = {0};
     AUTO_JSON json_t *answer = NULL;
-    const struct option options[] = {CLIENT_OPTIONS(s.options)};
+    const struct option options[] = {SERVER_OPTIONS(s.options)};
     const struct command_line line = {"purser platform key rm", "PROVIDER",
         "Retires the provider's keys: calls to its models end with an error.", ROWS(options),
         .positional_min = 1, .positional_max = 1};

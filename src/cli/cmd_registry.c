@@ -255,11 +255,11 @@ registry_offered(int argc, char **argv)
         print_json(offered);
         return EXIT_OK;
     }
+    printf("%-40s %-20s %s\n", "MODEL", "PROVIDER", "WHO PAYS");
     json_array_foreach(offered, i, row)
         printf("%-40s %-20s %s\n", json_string_value(json_object_get(row, "id")),
             json_string_value(json_object_get(row, "provider")),
-            json_is_true(json_object_get(row, "platform_billed")) ? "the platform pays"
-                                                                  : "the org pays");
+            json_is_true(json_object_get(row, "platform_billed")) ? "the platform" : "the org");
     json_decref(offered);
     return EXIT_OK;
 }
@@ -273,7 +273,7 @@ registry_reload_command(int argc, char **argv)
     };
     AUTO_SESSION struct session s = {0};
     AUTO_JSON json_t *answer = NULL;
-    const struct option options[] = {CLIENT_OPTIONS(s.options)};
+    const struct option options[] = {SERVER_OPTIONS(s.options)};
     const struct command_line line = {"purser registry reload", "",
         "Has the server read its registry's file again. A bad one is refused and the old one "
         "stays; "

@@ -1,6 +1,9 @@
 #include "cli/secret_input.h"
 #include "cli/session.h"
 
+static const char from_stdin[] =
+    "a secret's value is read from stdin, never from the command line: purser secret set NAME < "
+    "file";
 static const char scope_help[] = "a secret of this workspace (default: of the whole org)";
 
 /* The collection of secrets the command is about: a workspace's, or the org's. */
@@ -55,16 +58,34 @@ secret_set(int argc, char **argv)
     };
     const struct command_line line = {"purser secret set", "NAME",
         "Stores a secret. Its value is read from stdin, or asked for on a terminal.", ROWS(options),
-        .positional_min = 1, .positional_max = 1};
+        .positional_min = 1, .positional_max = 1, .too_many = from_stdin};
     char path[256];
     enum err err;
 
     if (!session_begin(&s, &line, argc, argv))
         return s.exit_code;
+    if (strchr(s.arguments.positional[0], '=') != NULL)
+        return session_end(&s, fail(&s.error, ERR_USAGE, "%s", from_stdin));
     err = secrets_path(&s, workspace, "", path, sizeof(path));
     if (err == ERR_OK)
         err = put_secret(&s, path, s.arguments.positional[0]);
     return session_end(&s, err);
+}
+
+/* The API says "global" for what people read as "org" in the help. */
+static void
+name_scopes(const json_t *rows)
+{
+    json_t *row;
+    size_t i;
+
+    json_array_foreach((json_t *)rows, i, row)
+    {
+        const char *scope = json_string_value(json_object_get(row, "scope"));
+
+        if (scope != NULL && strcmp(scope, "global") == 0)
+            json_object_set_new(row, "scope", json_string("org"));
+    }
 }
 
 static int
@@ -76,6 +97,7 @@ secret_list(int argc, char **argv)
         {"UPDATED", "updated_at", COLUMN_TIME},
     };
     AUTO_SESSION struct session s = {0};
+    AUTO_JSON json_t *answer = NULL;
     const char *workspace = NULL;
     const struct option options[] = {
         {"workspace", "WORKSPACE", "as this workspace sees them", .text = &workspace},
@@ -90,7 +112,13 @@ secret_list(int argc, char **argv)
         return s.exit_code;
     err = secrets_path(&s, workspace, "", path, sizeof(path));
     if (err == ERR_OK)
-        err = session_list(&s, path, ROWS(columns));
+        err = client_call(s.client, "GET", path, NULL, &answer, &s.error);
+    if (err == ERR_OK && s.options.json) {
+        output_json(answer);
+    } else if (err == ERR_OK) {
+        name_scopes(client_rows(answer));
+        output_table(client_rows(answer), ROWS(columns));
+    }
     return session_end(&s, err);
 }
 

@@ -40,6 +40,11 @@ token_create(int argc, char **argv)
 
     if (!session_begin(&s, &line, argc, argv))
         return s.exit_code;
+    if (workspace != NULL && (read_only || name != NULL))
+        return session_end(&s,
+            fail(&s.error, ERR_USAGE,
+                "a workspace's token cannot %s: make an org token (without --workspace)",
+                read_only ? "be read-only" : "have a name"));
     if (name != NULL)
         json_object_set_new(body, "name", json_string(name));
     if (read_only)

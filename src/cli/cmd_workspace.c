@@ -81,6 +81,20 @@ add_secret(json_t *body, const char *name, struct error *e)
     return ERR_OK;
 }
 
+/* The workspace is there; whether its agent runs is another matter, told on stderr. */
+static int
+create_exit_code(const json_t *row)
+{
+    const json_t *error = json_object_get(row, "last_error");
+    const char *code = json_string_value(json_object_get(error, "code"));
+    const char *text = json_string_value(json_object_get(error, "error"));
+
+    if (code == NULL)
+        return EXIT_OK;
+    fprintf(stderr, "created, but not started: %s: %s\n", code, text == NULL ? "" : text);
+    return EXIT_FAILED;
+}
+
 static int
 workspace_create(int argc, char **argv)
 {
@@ -89,11 +103,11 @@ workspace_create(int argc, char **argv)
     AUTO_JSON json_t *answer = NULL;
     struct create_flags f = {0};
     const struct option options[] = {
-        {"runtime", "RUNTIME", "claude-code, codex ...", .text = &f.runtime},
-        {"model", "MODEL", "the model's id", .text = &f.model},
+        {"runtime", "RUNTIME", "claude-code, codex ... (default: claude-code)", .text = &f.runtime},
+        {"model", "MODEL", "the model's id (required)", .text = &f.model},
         {"extra-model", "MODEL", "further models it may call on the platform",
             .list = &f.extra_models},
-        {"role", "ROLE", "what it is for", .text = &f.role},
+        {"role", "ROLE", "a free text: what it is for", .text = &f.role},
         {"workspace-dir", "DIR", "where it works (default: its home)", .text = &f.work_dir},
         {"secret", "NAME", "a secret of its own; the value is read from stdin", .text = &f.secret},
         {"no-start", NULL, "do not start it", .flag = &f.no_start},
@@ -101,7 +115,8 @@ workspace_create(int argc, char **argv)
     };
     const struct command_line line = {"purser workspace create", "NAME",
         "Creates an agent and starts it. A command behind -- replaces the runtime's own.",
-        ROWS(options), .positional_min = 1, .positional_max = 1, .takes_rest = true};
+        ROWS(options), .positional_min = 1, .positional_max = 1, .takes_rest = true,
+        .too_many = "purser workspace create takes one NAME (a secret's value is read from stdin)"};
     enum err err = ERR_OK;
 
     if (!session_begin(&s, &line, argc, argv))
@@ -115,7 +130,8 @@ workspace_create(int argc, char **argv)
         output_json(answer);
     else if (err == ERR_OK)
         printf("%s\n", json_string_value(json_object_get(answer, "id")));
-    return session_end(&s, err);
+    fflush(stdout);
+    return err == ERR_OK ? create_exit_code(answer) : session_end(&s, err);
 }
 
 static int

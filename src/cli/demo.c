@@ -24,7 +24,9 @@ enum {
 
 static const char org_slug[] = "demo", workspace_name[] = "hello", runtime_name[] = "claude-code",
                   model_id[] = "anthropic/claude-opus-4-7";
-/* The shim is this program. By its path the agent's user could not reach it in a clone under /root. */
+/*
+ * The shim is this program. By its path the agent's user could not reach it in a clone under /root.
+ */
 static const char own_program[] = "/proc/self/exe";
 
 struct demo {
@@ -237,7 +239,7 @@ say_next(const struct demo *d)
         "\nServing until Ctrl-C. In another terminal:\n\n"
         "  alias purser='%s'\n"
         "  purser usage hello\n"
-        "  purser workspace start hello && purser workspace logs hello\n"
+        "  purser workspace start hello; sleep 1; purser workspace logs hello\n"
         "  purser explain --runtime claude-code --model claude-opus-4-7 --auth ANTHROPIC_API_KEY\n"
         "  purser --help\n\n",
         prefix);

@@ -28,6 +28,11 @@ unknown_command(const char *program, struct str typed, const struct cmd *table, 
     struct str names[COMMANDS_MAX], nearest;
     struct error e;
 
+    if (str_starts_with(typed, STR("-"))) {
+        fail(&e, ERR_USAGE, "options stand behind the command (%s --help lists the commands)",
+            program);
+        return cmd_fail(&e);
+    }
     ENSURE(n <= COMMANDS_MAX);
     for (size_t i = 0; i < n; i++)
         names[i] = str_from_cstr(table[i].name);

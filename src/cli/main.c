@@ -16,7 +16,8 @@ static const struct cmd commands[] = {
     {"usage", cmd_usage, "what a workspace called, and what it cost"},
     {"audit", cmd_audit, "decision records: decisions, verify, replay"},
     {"platform", cmd_platform, "the platform's own vendor keys: key set, key list, key rm"},
-    {"registry", cmd_registry, "providers, runtimes, models and prices: check, show"},
+    {"registry", cmd_registry,
+        "providers and prices: check, show, fingerprint, diff, offered, reload"},
     {"sim", cmd_sim, "the built-in fake vendor, and a small client (sim call)"},
 };
 

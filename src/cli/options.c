@@ -30,6 +30,9 @@ unknown_option(const struct command_line *c, struct str name, struct error *e)
 {
     struct str names[OPTIONS_MAX], nearest;
 
+    if (str_equal_name(name, str_from_cstr(c->arguments)))
+        return fail(
+            e, ERR_USAGE, "%s is an argument: %s %s", c->arguments, c->command, c->arguments);
     ENSURE(c->options_n <= OPTIONS_MAX);
     for (size_t i = 0; i < c->options_n; i++)
         names[i] = str_from_cstr(c->options[i].name);
@@ -144,6 +147,8 @@ options_parse(
         if (argv[i][0] == '-' && argv[i][1] != '\0')
             return fail(e, ERR_USAGE, "%s has no option %s (%s --help lists them)", c->command,
                 argv[i], c->command);
+        if (a.positional_n >= c->positional_max && c->too_many != NULL)
+            return fail(e, ERR_USAGE, "%s", c->too_many);
         if (a.positional_n >= c->positional_max)
             return fail(
                 e, ERR_USAGE, "%s does not expect the argument \"%s\"", c->command, argv[i]);

@@ -35,6 +35,8 @@ struct command_line {
     size_t positional_max;
     /* "-- command ..." is allowed; what follows goes to rest (pointing into argv). */
     bool takes_rest;
+    /* Said instead of repeating an argument too many, which may be a secret; NULL: repeat it. */
+    const char *too_many;
 };
 
 struct arguments {

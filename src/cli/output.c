@@ -110,6 +110,13 @@ output_table(const json_t *array, const struct column *columns, size_t n)
     }
 }
 
+/* Titles of tables are in capitals, labels of one object are not. */
+static char
+lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
 void
 output_object(const json_t *object, const struct column *columns, size_t n)
 {
@@ -118,7 +125,9 @@ output_object(const json_t *object, const struct column *columns, size_t n)
     for (size_t k = 0; k < n; k++)
         width = strlen(columns[k].title) > width ? strlen(columns[k].title) : width;
     for (size_t k = 0; k < n; k++) {
-        printf("%-*s  ", (int)width, columns[k].title);
+        for (size_t i = 0; i < width; i++)
+            putchar(i < strlen(columns[k].title) ? lower(columns[k].title[i]) : ' ');
+        printf("  ");
         print_cell(object, &columns[k], 0);
         printf("\n");
     }

@@ -14,9 +14,12 @@
 /* Leaves room for our sockets' names below RUN, within the 108 bytes of a socket's path. */
 enum { RUN_PATH_MAX = 88, DIRECTORY_MODE = 0711 };
 
-/* mkdir -p: parents as the umask of a shell would make them, the last one with our mode. */
+/*
+ * mkdir -p: parents as the umask of a shell would make them, the last one with our mode. what is
+ * "state", and setting names what chooses another.
+ */
 static enum err
-make_directories(const char *path, struct error *e)
+make_directories(const char *path, const char *what, const char *setting, struct error *e)
 {
     char part[PATH_MAX];
     struct stat st;
@@ -35,8 +38,9 @@ make_directories(const char *path, struct error *e)
     if (!S_ISDIR(st.st_mode))
         return fail(e, ERR_STATE_UNUSABLE, "%s is no directory", path);
     if (st.st_uid != geteuid())
-        return fail(e, ERR_STATE_UNUSABLE, "the directory %s belongs to uid %u, not to us (uid %u)",
-            path, st.st_uid, geteuid());
+        return fail(e, ERR_STATE_UNUSABLE,
+            "the %s directory %s belongs to uid %u, not to us (uid %u): use %sanother with %s",
+            what, path, st.st_uid, geteuid(), st.st_uid == 0 ? "sudo again, or " : "", setting);
     if (chmod(path, DIRECTORY_MODE) != 0)
         return fail_errno(e, ERR_STATE_UNUSABLE, "the mode of %s cannot be set", path);
     return ERR_OK;
@@ -75,7 +79,7 @@ check_private_parent(const char *path, struct error *e)
     *slash = '\0';
     if (lstat(parent, &st) == 0 && !S_ISDIR(st.st_mode))
         return fail(e, ERR_STATE_UNUSABLE, "%s is no directory", parent);
-    return make_directories(parent, e);
+    return make_directories(parent, "run", "--run-dir", e);
 }
 
 static enum err
@@ -96,7 +100,7 @@ open_run(const struct settings *s, struct paths *p, struct error *e)
             run, RUN_PATH_MAX);
     err = s->run_dir[0] == '\0' ? check_private_parent(run, e) : ERR_OK;
     if (err == ERR_OK)
-        err = make_directories(run, e);
+        err = make_directories(run, "run", "--run-dir", e);
     if (err == ERR_OK)
         memcpy(p->run, run, strlen(run) + 1);
     return err;
@@ -130,7 +134,7 @@ open_homes(const struct settings *s, struct paths *p, struct error *e)
         snprintf(p->homes, sizeof(p->homes), "%s/homes", p->run);
         p->homes_in_run = true;
     }
-    return make_directories(p->homes, e);
+    return make_directories(p->homes, "homes", "--homes-dir", e);
 }
 
 static enum err
@@ -173,7 +177,7 @@ paths_open(const struct settings *s, struct paths *ret, struct error *e)
 
     if (n < 0)
         return fail_errno(e, ERR_INTERNAL, "the path of this program is not known");
-    err = make_directories(s->state, e);
+    err = make_directories(s->state, "state", "STATE= / --state", e);
     if (err != ERR_OK)
         return err;
     if (realpath(s->state, resolved) == NULL || strlen(resolved) >= sizeof(p.state))

@@ -396,8 +396,8 @@ log_start(const struct serve *s)
     registry_fingerprint_hex(s->registry_block, fingerprint);
     if (s->paths.homes_in_run)
         log_warn("purserd",
-            "agents cannot reach %s: their homes are in %s and do not outlive a reboot "
-            "(set homes_dir, or open the path to other users)",
+            "agents cannot reach %s: their homes are in %s until the next reboot, and may hold no "
+            "programs where /run is noexec; to keep them: --homes-dir /var/lib/purser-homes",
             s->paths.state, s->paths.homes);
     log_info("purserd", "serving state=%s run=%s registry=%.12s", s->paths.state, s->paths.run,
         fingerprint);

@@ -30,8 +30,8 @@ static const struct setting table[] = {
     {"registry", SETTING_PATH, AT(registry), "", .argument = "FILE",
         .help = "replaces the built-in registry; its content is read anew on SIGHUP"},
     {"run_dir", SETTING_PATH, AT(run_dir), "", .argument = "DIR",
-        .help =
-            "sockets and shared memory (default: /run/purser/... or $XDG_RUNTIME_DIR/purser/...)"},
+        .help = "sockets and shared memory (default: a folder in /run/purser as root, otherwise in "
+                "$XDG_RUNTIME_DIR/purser or /tmp/purser-UID)"},
     {"homes_dir", SETTING_PATH, AT(homes_dir), "", .argument = "DIR",
         .help = "the agents' homes (default: STATE/homes, or RUN/homes if agents cannot reach it)"},
     {"nginx", SETTING_TEXT, AT(nginx), "nginx", .argument = "PROGRAM",
@@ -293,6 +293,17 @@ load_environment(struct settings *s, const char *const *environment, struct erro
     return ERR_OK;
 }
 
+/* why begins with the row's name; on a command line it is written with dashes. */
+static enum err
+flag_refused(const struct setting *row, struct error *why, struct error *e)
+{
+    for (size_t i = 0; i < strlen(row->name); i++) {
+        if (why->text[i] == '_')
+            why->text[i] = '-';
+    }
+    return fail(e, ERR_USAGE, "--%s", why->text);
+}
+
 static enum err
 load_flags(struct settings *s, const char *const *flags, struct error *e)
 {
@@ -300,7 +311,7 @@ load_flags(struct settings *s, const char *const *flags, struct error *e)
 
     for (size_t i = 0; i < TABLE_N; i++) {
         if (flags[i] != NULL && !set_value(s, &table[i], str_from_cstr(flags[i]), &why))
-            return fail(e, ERR_USAGE, "--%s", why.text);
+            return flag_refused(&table[i], &why, e);
     }
     return ERR_OK;
 }

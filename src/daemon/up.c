@@ -6,6 +6,7 @@
 #include "core/num.h"
 #include "daemon/child.h"
 #include "daemon/probe.h"
+#include "daemon/run_dir.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -325,6 +326,27 @@ serve(struct up *u, struct error *e)
     return err;
 }
 
+/*
+ * Agents first: SIGINT has purserd take them with it. A RUN that nobody chose goes, too; the lock
+ * keeps the next `up` from using it meanwhile.
+ */
+static void
+stop_all(struct up *u)
+{
+    AUTO_CLOSE int lock = -1;
+    struct error e;
+    bool clean;
+
+    stop_child(u, &u->purserd, SIGINT, STOP_PURSERD_MS + u->o->settings->stop_grace_ms);
+    clean = u->purserd.started_ms != 0 && u->purserd.exit_status == 0 &&
+        u->o->settings->run_dir[0] == '\0' && paths_lock(&u->paths, &lock, &e) == ERR_OK;
+    stop_child(u, &u->nginx, SIGQUIT, STOP_NGINX_MS);
+    if (u->orphans != 0)
+        kill(-u->orphans, SIGKILL);
+    if (clean)
+        run_dir_remove(u->paths.run);
+}
+
 int
 up_run(const struct up_options *o)
 {
@@ -345,11 +367,7 @@ up_run(const struct up_options *o)
     err = serve(&u, &e);
     if (err != ERR_OK && !u.told)
         print_error(&e);
-    /* SIGINT: purserd takes the agents with it. */
-    stop_child(&u, &u.purserd, SIGINT, STOP_PURSERD_MS + o->settings->stop_grace_ms);
-    stop_child(&u, &u.nginx, SIGQUIT, STOP_NGINX_MS);
-    if (u.orphans != 0)
-        kill(-u.orphans, SIGKILL);
+    stop_all(&u);
     close(u.signals);
     return err == ERR_OK ? 0 : 1;
 }

@@ -65,6 +65,9 @@ code_and_text(struct str code, struct str text)
     return json_pack("{so so}", "code", json_of(code), "text", json_of(text));
 }
 
+/* What follows from not knowing who pays. */
+static const char no_key[] = "it counts as platform_managed: no vendor key is handed out";
+
 /* --- the derivation's trace in words --------------------------------------------------------- */
 
 struct view {
@@ -154,10 +157,13 @@ add_step_text(struct buf *out, const struct view *v, const struct derive_trace_s
         add_input_text(out, v);
         break;
     case DERIVE_STEP_EXACT:
-        buf_addf(out, "%s exactly the id \"%.*s\"%s",
-            by_count(kept, "none of them lists", "one of them lists", "several of them list"),
-            STR_ARG(model),
-            by_count(kept, ": patterns decide", ": it wins, whatever credentials are there", ""));
+        if (kept == 1)
+            buf_addf(out, "only %.*s lists exactly this id",
+                STR_ARG(arm_name(v, (unsigned)__builtin_ctzll(s->kept))));
+        else
+            buf_addf(out, "%s exactly the id \"%.*s\"%s",
+                kept == 0 ? "none of them lists" : "several of them list", STR_ARG(model),
+                kept == 0 ? ": patterns decide" : "");
         break;
     case DERIVE_STEP_EXACT_AUTH:
         add_narrowing_text(out, v, kept == 1 ? "single one out: it wins" : "do not single one out");
@@ -185,15 +191,14 @@ static void
 add_override_text(struct buf *out, const struct view *v)
 {
     if (v->f->store_failed)
-        buf_add(out, STR("the store could not be read: closed, whatever else is known"));
+        buf_addf(out, "the store could not be read, so %s", no_key);
     else if (!v->f->override_present)
         buf_add(out, STR("none: the derivation decides"));
     else if (v->d->source == BILLING_WORKSPACE_OVERRIDE)
         buf_addf(out, "\"%.*s\": it decides; the derivation below only says whose keys fit",
             STR_ARG(v->f->override_raw));
     else
-        buf_addf(out, "\"%.*s\" is no mode: closed, and nothing is derived past it",
-            STR_ARG(v->f->override_raw));
+        buf_addf(out, "\"%.*s\" is no mode, so %s", STR_ARG(v->f->override_raw), no_key);
 }
 
 static void
@@ -210,14 +215,15 @@ add_mode_text(struct buf *out, const struct view *v)
                                        : "the platform, so the call is metered and paid by it");
         break;
     case BILLING_DERIVED_DEFAULT:
-        buf_addf(out, ": the derivation failed (%.*s), so the default is closed", STR_ARG(error));
+        buf_addf(out, ": the derivation failed (%.*s), so %s", STR_ARG(error), no_key);
         break;
     case BILLING_WORKSPACE_OVERRIDE:
         buf_add(out, STR(": the workspace's override says so"));
         break;
     case BILLING_CONSTANT_FALLBACK:
     case BILLING_SOURCE_COUNT:
-        buf_add(out, STR(": the closed fallback"));
+        buf_addf(out, ": the %s, so %s",
+            v->f->store_failed ? "store could not be read" : "override is no mode", no_key);
         break;
     }
 }

@@ -2,11 +2,17 @@
 
 import pytest
 
-from harness import Purser, Sim, new_key
+from harness import Purser, Sim, new_key, remove_traces
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than ten seconds")
+
+
+def pytest_sessionfinish(exitstatus):
+    """After a failure everything stays to be looked at."""
+    if exitstatus == pytest.ExitCode.OK:
+        remove_traces()
 
 
 @pytest.hookimpl(hookwrapper=True)

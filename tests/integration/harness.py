@@ -5,6 +5,7 @@ Nothing here sleeps for luck: wait_until() waits for a condition.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -55,11 +56,27 @@ def new_key():
     return "sim-key-" + uuid.uuid4().hex
 
 
+# What this session made outside its processes; conftest.py removes it when all went well.
+FOLDERS, STATES = set(), set()
+
+
 def make_folder():
     """A folder that other uids may pass through, as an agent's home below it needs."""
     path = Path(tempfile.mkdtemp(prefix="purser-test-"))
     path.chmod(0o711)
+    FOLDERS.add(path)
     return path
+
+
+def run_directory(state):
+    """Where purser keeps the sockets and the shared memory of a state: see paths_run_default()."""
+    name = hashlib.blake2b(str(Path(state).resolve()).encode(), digest_size=32).hexdigest()[:16]
+    return Path("/run/purser" if os.geteuid() == 0 else f"/tmp/purser-{os.geteuid()}") / name
+
+
+def remove_traces():
+    for path in [*FOLDERS, *map(run_directory, STATES)]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def clean_environment(**more):
@@ -223,6 +240,7 @@ class Purser:
         self.sim = sim
         self.folder = make_folder()
         self.state = Path(state) if state else self.folder / "state"
+        STATES.add(self.state)
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.flags = list(flags)
@@ -344,10 +362,8 @@ class Purser:
 
     def home(self, workspace):
         """The agent's HOME, wherever it was put."""
-        for root in (self.state, Path("/run/purser"), self.folder):
-            for home in root.glob(f"**/homes/{workspace}"):
-                return home
-        return None
+        homes = [root / "homes" / workspace for root in (self.state, run_directory(self.state))]
+        return next((home for home in homes if home.is_dir()), None)
 
     def read_env(self, workspace):
         home = self.home(workspace)
@@ -374,6 +390,7 @@ class Purser:
 
 def run_up(*flags, seconds=30, env=None):
     """`purser up` that is expected to end by itself; returns the finished process."""
+    STATES.update(state for flag, state in zip(flags, flags[1:]) if flag == "--state")
     return subprocess.run([str(PROGRAM), "up", *map(str, flags)], text=True, capture_output=True,
                           timeout=seconds * PATIENCE, stdin=subprocess.DEVNULL,
                           env=clean_environment(**(env or {})))

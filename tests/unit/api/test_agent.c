@@ -328,12 +328,12 @@ removal_wants_the_name_and_ends_everything(void **state)
     assert_int_equal(start.status, 200);
     unsure = ask(w, "DELETE", path_of(id, ""), NULL);
     assert_answer(unsure, 400, "CONFIRMATION_REQUIRED");
-    assert_string_equal(answer_text(&unsure, "workspace_name"), "w");
+    assert_string_equal(answer_text(&unsure, "workspace_name"), "w1");
     family =
-        ask_with(w, w->admin, w->org, "X-Confirm-Name: w\r\n", "DELETE", path_of(id, ""), NULL);
+        ask_with(w, w->admin, w->org, "X-Confirm-Name: w1\r\n", "DELETE", path_of(id, ""), NULL);
     assert_answer(family, 409, "CONFLICT");
-    done = ask_with(
-        w, w->admin, w->org, "X-Confirm-Name: w\r\n", "DELETE", path_of(id, "?confirm=true"), NULL);
+    done = ask_with(w, w->admin, w->org, "X-Confirm-Name: w1\r\n", "DELETE",
+        path_of(id, "?confirm=true"), NULL);
     assert_int_equal(done.status, 200);
     assert_int_equal(json_integer_value(json_object_get(done.json, "cascade_deleted")), 1);
     assert_true(stand_in.revoked >= 1);
@@ -357,6 +357,25 @@ a_changed_secret_restarts_what_runs(void **state)
     assert_int_equal(put.status, 200);
     wait_until(__atomic_load_n(&stand_in.launched, __ATOMIC_ACQUIRE) == 2);
     assert_true(has_env("EXTRA=1"));
+}
+
+static void
+a_runtime_nobody_knows_needs_a_command(void **state)
+{
+    struct world *w = *state;
+    char id[ID_TEXT_BYTES];
+    AUTO_ANSWER struct answer refused = {0}, patched = {0}, started = {0};
+
+    make_workspace(w, "\"runtime\":\"claudecode\",\"model\":\"anthropic/claude-opus-4-7\"", id);
+    refused = ask(w, "POST", path_of(id, "/start"), NULL);
+    assert_answer(refused, 422, "RUNTIME_UNSUPPORTED");
+    assert_non_null(strstr(answer_text(&refused, "error"), "\"claudecode\""));
+    assert_non_null(strstr(answer_text(&refused, "error"), "claude-code, "));
+    assert_non_null(strstr(answer_text(&refused, "error"), "-- COMMAND"));
+    patched = ask(w, "PATCH", path_of(id, ""), "{\"command\":[\"/bin/true\"]}");
+    assert_int_equal(patched.status, 200);
+    started = ask(w, "POST", path_of(id, "/start"), NULL);
+    assert_int_equal(started.status, 200);
 }
 
 /* The n-th store call of a start fails, for every n: then it runs as recorded, or it does not run.
@@ -409,6 +428,7 @@ main(void)
         WORLD_TEST(the_model_of_a_start_request_counts_for_that_start),
         WORLD_TEST(removal_wants_the_name_and_ends_everything),
         WORLD_TEST(a_changed_secret_restarts_what_runs),
+        WORLD_TEST(a_runtime_nobody_knows_needs_a_command),
         WORLD_TEST(a_store_fault_never_leaves_a_start_halfway),
     };
 

@@ -263,6 +263,65 @@ bodies_are_checked_before_anything_happens(void **state)
 }
 
 static void
+a_name_is_taken_once_in_an_org(void **state)
+{
+    struct world *w = *state;
+    const char *body =
+        "{\"name\":\"twin\",\"model\":\"anthropic/claude-opus-4-7\",\"start\":false}";
+    char id[ID_TEXT_BYTES];
+    AUTO_ANSWER struct answer first = ask(w, "POST", "/workspaces", body);
+    AUTO_ANSWER struct answer second = ask(w, "POST", "/workspaces", body);
+    AUTO_ANSWER struct answer elsewhere =
+        ask_with(w, w->admin, w->other, NULL, "POST", "/workspaces", body);
+    AUTO_ANSWER struct answer renamed = {0}, same = {0}, gone = {0}, free_again = {0};
+
+    assert_int_equal(first.status, 201);
+    assert_answer(second, 409, "CONFLICT");
+    assert_string_equal(answer_text(&second, "error"),
+        "the name \"twin\" is taken by another workspace of this org");
+    assert_int_equal(elsewhere.status, 201);
+    make_workspace(w, "\"model\":\"anthropic/claude-opus-4-7\"", id);
+    renamed = ask(w, "PATCH", path_of(id, ""), "{\"name\":\"twin\"}");
+    assert_answer(renamed, 409, "CONFLICT");
+    same = ask(w, "PATCH", path_of(answer_text(&first, "id"), ""), "{\"name\":\"twin\"}");
+    assert_int_equal(same.status, 200);
+    gone = ask_with(w, w->admin, w->org, "X-Confirm-Name: twin\r\n", "DELETE",
+        path_of(answer_text(&first, "id"), ""), NULL);
+    assert_int_equal(gone.status, 200);
+    free_again = ask(w, "POST", "/workspaces", body);
+    assert_int_equal(free_again.status, 201);
+}
+
+/* What a person reads names the thing and the next command. */
+static void
+refusals_of_a_create_say_what_to_type(void **state)
+{
+    static const struct {
+        const char *fields, *code, *sentence;
+    } cases[] = {
+        {"\"name\":\"x\"", "MODEL_REQUIRED",
+            "name a model with --model (purser registry offered claude-code)"},
+        {"\"name\":\"x\",\"model\":\"nonsense-1\"", "UNREGISTERED_MODEL_FOR_RUNTIME",
+            "(purser registry offered claude-code lists them)"},
+        {"\"name\":\"x\",\"model\":\"claude-opus-4-7\"", "MISSING_BYOK_CREDENTIAL",
+            "that provider anthropic-api accepts (ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN); give "
+            "the key with the "
+            "workspace (purser workspace create --secret NAME < key-file; API: \"secrets\")"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char body[256];
+        AUTO_ANSWER struct answer a = {0};
+
+        snprintf(body, sizeof(body), "{%s}", cases[i].fields);
+        a = ask(*state, "POST", "/workspaces", body);
+        assert_answer(a, 422, cases[i].code);
+        if (strstr(answer_text(&a, "error"), cases[i].sentence) == NULL)
+            fail_msg("%s: %s", cases[i].code, answer_text(&a, "error"));
+    }
+}
+
+static void
 a_repeated_key_repeats_the_answer_and_not_the_effect(void **state)
 {
     struct world *w = *state;
@@ -400,6 +459,8 @@ main(void)
         WORLD_TEST(unknown_paths_and_hosts_are_refused),
         WORLD_TEST(admin_must_choose_an_org_where_one_is_needed),
         WORLD_TEST(bodies_are_checked_before_anything_happens),
+        WORLD_TEST(a_name_is_taken_once_in_an_org),
+        WORLD_TEST(refusals_of_a_create_say_what_to_type),
         WORLD_TEST(a_repeated_key_repeats_the_answer_and_not_the_effect),
         WORLD_TEST(a_credential_is_never_repeated),
         WORLD_TEST(store_failure_is_503_and_billing_still_answers_closed),

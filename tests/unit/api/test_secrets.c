@@ -108,6 +108,42 @@ org_gate_follows_the_orgs_policy(void **state)
     assert_answer(shut, 400, "VENDOR_KEY_AT_ORG_SCOPE");
     assert_int_equal(org.status, 201);
     assert_int_equal(open.status, 200);
+    assert_non_null(strstr(answer_text(&shut, "error"), "PATCH /admin/orgs/demo"));
+}
+
+static void
+an_orgs_policy_is_changed_by_the_admin_alone(void **state)
+{
+    struct world *w = *state;
+    const char *key = "{\"key\":\"OPENAI_API_KEY\",\"value\":\"k\"}";
+    const char *allow = "{\"vendor_keys\":\"allow\"}", *reject = "{\"vendor_keys\":\"reject\"}";
+    char by_id[128];
+    AUTO_ANSWER struct answer token = ask(w, "POST", "/org/tokens", "{}");
+    AUTO_ANSWER struct answer own = ask_with(
+        w, answer_text(&token, "auth_token"), NULL, NULL, "PATCH", "/admin/orgs/demo", allow);
+    AUTO_ANSWER struct answer nobody = ask(w, "PATCH", "/admin/orgs/nobody", allow);
+    AUTO_ANSWER struct answer garbled =
+        ask(w, "PATCH", "/admin/orgs/demo", "{\"vendor_keys\":\"maybe\"}");
+    AUTO_ANSWER struct answer empty = ask(w, "PATCH", "/admin/orgs/demo", "{}");
+    AUTO_ANSWER struct answer shut = ask(w, "PUT", "/settings/secrets", key);
+    AUTO_ANSWER struct answer allowed = ask(w, "PATCH", "/admin/orgs/demo", allow);
+    AUTO_ANSWER struct answer open = ask(w, "PUT", "/settings/secrets", key);
+    AUTO_ANSWER struct answer rejected = {0}, again = {0};
+
+    assert_answer(own, 403, "WRONG_CREDENTIAL_KIND");
+    assert_answer(nobody, 404, "NOT_FOUND");
+    assert_non_null(strstr(answer_text(&nobody, "error"), "nobody"));
+    assert_answer(garbled, 400, "INVALID_REQUEST");
+    assert_answer(empty, 400, "INVALID_REQUEST");
+    assert_answer(shut, 400, "VENDOR_KEY_AT_ORG_SCOPE");
+    assert_int_equal(allowed.status, 200);
+    assert_string_equal(answer_text(&allowed, "vendor_keys"), "allow");
+    assert_int_equal(open.status, 200);
+    snprintf(by_id, sizeof(by_id), "/admin/orgs/%s", w->org);
+    rejected = ask(w, "PATCH", by_id, reject);
+    assert_int_equal(rejected.status, 200);
+    again = ask(w, "PUT", "/settings/secrets", key);
+    assert_answer(again, 400, "VENDOR_KEY_AT_ORG_SCOPE");
 }
 
 static void
@@ -328,6 +364,7 @@ main(void)
         WORLD_TEST(bad_names_and_values_are_refused),
         WORLD_TEST(write_gate_opens_when_a_vendor_model_is_chosen),
         WORLD_TEST(org_gate_follows_the_orgs_policy),
+        WORLD_TEST(an_orgs_policy_is_changed_by_the_admin_alone),
         WORLD_TEST(platform_keys_never_enter_a_tenants_store),
         WORLD_TEST(pull_gives_what_the_start_would_inject),
         WORLD_TEST(one_unreadable_secret_closes_everything),

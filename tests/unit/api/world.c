@@ -335,8 +335,8 @@ make_workspace(struct world *w, const char *fields, char ret[static ID_TEXT_BYTE
     char body[4096];
     AUTO_ANSWER struct answer a = {0};
 
-    snprintf(body, sizeof(body), "{\"name\":\"w\",\"start\":false%s%s}", *fields == '\0' ? "" : ",",
-        fields);
+    snprintf(body, sizeof(body), "{\"name\":\"w%u\",\"start\":false%s%s}", ++w->made,
+        *fields == '\0' ? "" : ",", fields);
     a = ask(w, "POST", "/workspaces", body);
     assert_answer(a, 201, "");
     snprintf(ret, ID_TEXT_BYTES, "%s", answer_text(&a, "id"));

@@ -20,6 +20,7 @@ struct world {
     char admin[TOKEN_TEXT_BYTES + 1];
     char org[ID_TEXT_BYTES];   /* slug "demo" */
     char other[ID_TEXT_BYTES]; /* slug "other" */
+    unsigned made;             /* workspaces: "w1", "w2" ... */
 };
 
 /* What the stand-ins saw and how they behave. */

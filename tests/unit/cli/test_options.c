@@ -93,6 +93,7 @@ refuses_mistakes_with_a_sentence(void **state)
         {{"try", "a", "b", "c"}, 4, "does not expect the argument \"c\""},
         {{"try"}, 1, "needs NAME"},
         {{"try", "x", "-s"}, 3, "no option -s"},
+        {{"try", "--name", "x"}, 3, "NAME is an argument: purser try NAME"},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -105,6 +106,19 @@ refuses_mistakes_with_a_sentence(void **state)
         if (strstr(e.text, cases[i].wanted) == NULL)
             fail_msg("\"%s\" does not say \"%s\"", e.text, cases[i].wanted);
     }
+}
+
+static void
+an_argument_too_many_is_not_repeated_where_it_may_be_a_secret(void **state)
+{
+    const struct command_line line = {"purser set", "NAME", "Sets.", .positional_min = 1,
+        .positional_max = 1, .too_many = "it is read from stdin"};
+    const char *words[] = {"set", "x", "hush"};
+    struct arguments a = {0};
+    struct error e = {0};
+
+    assert_int_equal(options_parse(&line, 3, (char **)words, &a, &e), ERR_USAGE);
+    assert_string_equal(e.text, "it is read from stdin");
 }
 
 static void
@@ -188,6 +202,7 @@ main(void)
         TEST(underscore_and_dash_are_the_same_in_names),
         TEST(help_wins_over_mistakes_but_not_behind_dashes),
         TEST(refuses_mistakes_with_a_sentence),
+        TEST(an_argument_too_many_is_not_repeated_where_it_may_be_a_secret),
         TEST(refuses_too_many_values),
         TEST(help_names_every_option),
         TEST(dispatch_finds_commands_and_gives_their_exit_code),

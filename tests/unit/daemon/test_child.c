@@ -42,6 +42,26 @@ says_why_a_program_cannot_be_started(void **state)
     assert_non_null(strstr(e.text, "No such file"));
 }
 
+/* ldconfig stands for nginx: Debian has it in /sbin alone. */
+static void
+finds_a_program_in_the_sbin_folders_without_path(void **state)
+{
+    const char *const found[] = {"ldconfig", "--version", NULL};
+    const char *const missing[] = {"no-such-program-of-purser", NULL};
+    struct child c = {.name = "it", .argv = missing};
+    struct error e = {0};
+    char *path = strdup(getenv("PATH"));
+    int status;
+
+    setenv("PATH", "/nowhere", 1);
+    status = run_to_end(found);
+    assert_int_equal(child_start(&c, &e), ERR_IO);
+    setenv("PATH", path, 1);
+    free(path);
+    assert_int_equal(status, 0);
+    assert_non_null(strstr(e.text, "No such file"));
+}
+
 static void
 tells_how_it_ended(void **state)
 {
@@ -79,6 +99,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(runs_in_a_group_of_its_own),
         TEST(says_why_a_program_cannot_be_started),
+        TEST(finds_a_program_in_the_sbin_folders_without_path),
         TEST(tells_how_it_ended),
         TEST(pauses_grow_and_are_forgotten_after_a_healthy_time),
     };

@@ -151,7 +151,11 @@ refuses_bad_environment_and_flags_by_name(void **state)
     assert_non_null(strstr(e.text, "insecure_http"));
     flags[row_index("on_shutdown")] = "maybe";
     assert_int_equal(settings_load(&(struct settings_input){.flags = flags}, &s, &e), ERR_USAGE);
-    assert_non_null(strstr(e.text, "--on_shutdown"));
+    assert_string_equal(e.text, "--on-shutdown must be one of keep|stop");
+    flags[row_index("on_shutdown")] = NULL;
+    flags[row_index("stop_grace_ms")] = "x";
+    assert_int_equal(settings_load(&(struct settings_input){.flags = flags}, &s, &e), ERR_USAGE);
+    assert_string_equal(e.text, "--stop-grace-ms must be a number from 0 to 600000");
 }
 
 static void

@@ -252,6 +252,34 @@ the_readable_tree_names_steps_provider_and_mode(void **state)
     assert_non_null(strstr(buf_cstr(&out), "+- start: allowed\n"));
 }
 
+/* Words that people read: who is singled out, and what follows when nobody is. */
+static const struct {
+    const char *line, *expected;
+} words[] = {
+    {"{\"runtime\":\"claude-code\",\"model\":\"opus\"}",
+        "exact_id: only anthropic-oauth lists exactly this id\n"},
+    {"{\"runtime\":\"nope\",\"model\":\"opus\"}",
+        "the derivation failed (UNKNOWN_RUNTIME), so it counts as platform_managed: no vendor key "
+        "is handed out\n"},
+    {"{\"runtime\":\"claude-code\",\"model\":\"opus\",\"override\":\"zz\"}",
+        "override: \"zz\" is no mode, so it counts as platform_managed: no vendor key is handed "
+        "out\n"},
+};
+
+static void
+the_readable_tree_says_what_follows(void **state)
+{
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        AUTO_BUF struct buf out;
+
+        buf_init(&out, 65536);
+        free(batch(words[i].line));
+        explain_text(&out, &result.facts, &result.decision, &result.trace);
+        if (strstr(buf_cstr(&out), words[i].expected) == NULL)
+            fail_msg("no \"%s\" in:\n%s", words[i].expected, buf_cstr(&out));
+    }
+}
+
 /* The embedded file with `old` replaced once. */
 static struct registry_set *
 changed(const char *old, const char *new)
@@ -336,6 +364,7 @@ main(void)
         TEST(explains_a_plan_without_any_value_of_a_secret),
         TEST(every_refusal_says_what_to_do),
         TEST(the_readable_tree_names_steps_provider_and_mode),
+        TEST(the_readable_tree_says_what_follows),
         TEST(diff_says_in_words_who_pays_and_what_it_costs),
         TEST(diff_of_the_same_registry_is_empty),
     };
