@@ -1,6 +1,8 @@
 """Real SDKs through the gateway: the vendor's truth, the ledger and `purser usage` agree exactly."""
 
 import json
+import os
+from pathlib import Path
 
 import anthropic
 import httpx
@@ -143,3 +145,12 @@ def test_clients_may_probe_the_base_and_hello_without_a_token_and_nothing_else(p
             assert httpx.head(purser.url + path).status_code == 200, path
             assert httpx.get(purser.url + path).status_code == 404, path
         assert httpx.head(purser.url + base + "/v1/nothing").status_code == 404
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts workers as another user")
+def test_no_process_of_the_workers_user_can_look_into_a_worker(purser):
+    for pid in purser.worker_pids():
+        # The kernel gives the files of a process that may be looked into to the user it runs as.
+        assert Path(f"/proc/{pid}").stat().st_uid != 0
+        assert Path(f"/proc/{pid}/mem").stat().st_uid == 0
+        assert Path(f"/proc/{pid}/environ").stat().st_uid == 0
