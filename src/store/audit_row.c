@@ -1,6 +1,7 @@
 #include "store/audit_row.h"
 
 #include "store/chain.h"
+#include "store/org_row.h"
 #include "store/query.h"
 
 struct str
@@ -136,6 +137,18 @@ chains(struct store_tx *tx, struct id org, struct arena *a, struct audit_chain *
 }
 
 static enum err
+name_org(struct store_tx *tx, struct audit_chain *c, struct arena *a, struct error *e)
+{
+    struct org_row org = {0};
+    enum err code = org_row_get(tx, c->org, a, &org, e);
+
+    if (code != ERR_OK && code != ERR_NOT_FOUND)
+        return code;
+    c->slug = org.slug;
+    return ERR_OK;
+}
+
+static enum err
 verify(struct store_tx *tx, struct audit_chain *c, struct arena *a, struct error *e)
 {
     struct chain chain = {audit_type_name(c->type).p, c->org, c->node};
@@ -159,8 +172,11 @@ audit_chain_list(struct store_tx *tx, struct id org, struct arena *a, struct aud
     size_t n = 0;
     enum err code = chains(tx, org, a, &list, &n, e);
 
-    for (size_t i = 0; code == ERR_OK && i < n; i++)
-        code = verify(tx, &list[i], a, e);
+    for (size_t i = 0; code == ERR_OK && i < n; i++) {
+        code = name_org(tx, &list[i], a, e);
+        if (code == ERR_OK)
+            code = verify(tx, &list[i], a, e);
+    }
     if (code != ERR_OK)
         return code;
     *ret = list;

@@ -34,6 +34,7 @@ enum err audit_row_list(struct store_tx *tx, const struct audit_filter *f, size_
 struct audit_chain {
     enum audit_type type;
     struct id org, node;
+    struct str slug; /* the org's; empty: it is gone */
     int64_t entries; /* as the head counts them */
     uint8_t head[CHAIN_HASH_BYTES];
     bool valid;

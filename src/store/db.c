@@ -28,14 +28,14 @@ hit_by_fault(struct db *db)
 }
 
 enum err
-db_open(const struct db_driver *driver, struct str target, bool durable, struct db_fault *fault,
+db_open(const struct db_driver *driver, struct str target, unsigned how, struct db_fault *fault,
     struct db **ret, struct error *e)
 {
     struct db probe = {.driver = driver, .fault = fault};
 
     if (hit_by_fault(&probe))
         return db_fail(&probe, DB_FAILED, e);
-    if (driver->open(target, durable, ret, e) != ERR_OK)
+    if (driver->open(target, how, ret, e) != ERR_OK)
         return e->code;
     (*ret)->driver = driver;
     (*ret)->fault = fault;
@@ -51,6 +51,12 @@ db_close(struct db *db)
         db->driver->finish(db, db->cached[i].stmt);
     free(db->cached);
     db->driver->close(db);
+}
+
+void
+db_close_at(struct db **db)
+{
+    db_close(*db);
 }
 
 enum db_result
@@ -75,6 +81,12 @@ enum db_result
 db_rollback(struct db *db)
 {
     return hit_by_fault(db) ? DB_FAILED : db->driver->rollback(db);
+}
+
+enum err
+db_hold(struct db *db, bool exclusive, bool *ret, struct error *e)
+{
+    return hit_by_fault(db) ? db_fail(db, DB_FAILED, e) : db->driver->hold(db, exclusive, ret, e);
 }
 
 enum db_result
@@ -103,6 +115,18 @@ db_prepare(struct db *db, const char *sql, struct db_stmt **ret)
     }
     db->cached[db->cached_n++] = (struct db_cached){sql, *ret};
     return DB_OK;
+}
+
+enum db_result
+db_prepare_fresh(struct db *db, const char *sql, struct db_stmt **ret)
+{
+    return hit_by_fault(db) ? DB_FAILED : db->driver->prepare(db, sql, ret);
+}
+
+void
+db_finish(struct db *db, struct db_stmt *stmt)
+{
+    db->driver->finish(db, stmt);
 }
 
 enum db_result

@@ -25,6 +25,8 @@ enum db_result {
 };
 
 enum db_mode { DB_READ, DB_WRITE };
+/* How to open: commits survive a power cut; refuse rather than make what is not there. */
+enum { DB_DURABLE = 1, DB_EXISTING = 2 };
 enum db_type { DB_NULL, DB_INT, DB_TEXT, DB_BLOB };
 
 struct db_value {
@@ -42,9 +44,28 @@ struct db_driver {
     const char *blob_type, *text_type, *int_type, *table_suffix;
     /* Gives 1 when the table schema_migrations is there, else 0. */
     const char *has_migrations_sql;
+    /* Gives the names of table $1's columns, by name; and of all tables but schema_*, by name. */
+    const char *columns_sql, *tables_sql;
+    /* Makes a second migrator wait until this connection is closed; NULL: its transactions do. */
+    const char *migration_lock_sql;
+    /*
+     * Sends the text $1 to who listens when the transaction commits; and listens. NULL: it cannot.
+     */
+    const char *notify_sql, *listen_sql;
+    /* Writes a consistent copy to the file $1; NULL: the engine has tools of its own. */
+    const char *backup_sql;
+    const char *check_sql; /* gives 'ok', or what is broken */
     bool one_writer; /* the engine lets one writer in at a time: queue before it, not inside */
 
-    enum err (*open)(struct str url, bool durable, struct db **ret, struct error *e);
+    enum err (*open)(struct str url, unsigned how, struct db **ret, struct error *e);
+    /*
+     * Marks the store as served (shared) or as ours alone (exclusive) for the life of the
+     * connection. False in *ret when somebody else's mark forbids it.
+     */
+    enum err (*hold)(struct db *db, bool exclusive, bool *ret, struct error *e);
+    /* What becomes readable when a notice comes. The next one: ROW, DONE (none), FAILED (lost). */
+    int (*notice_fd)(struct db *db);
+    enum db_result (*notice)(struct db *db, char *ret, size_t ret_bytes);
     void (*close)(struct db *db);
     enum db_result (*exec)(struct db *db, const char *sql); /* several statements, no parameters */
     enum db_result (*begin)(struct db *db, enum db_mode mode);
@@ -90,15 +111,21 @@ extern const struct db_driver db_sqlite, db_pg;
 /* The driver for a store's URL and what it should be opened with. */
 const struct db_driver *db_driver_for(struct str url, struct str *ret_target);
 
-enum err db_open(const struct db_driver *driver, struct str target, bool durable,
+enum err db_open(const struct db_driver *driver, struct str target, unsigned how,
     struct db_fault *fault, struct db **ret, struct error *e) MUST_CHECK;
 void db_close(struct db *db);
+void db_close_at(struct db **db); /* for AUTO() */
 enum db_result db_exec(struct db *db, const char *sql) MUST_CHECK;
 enum db_result db_begin(struct db *db, enum db_mode mode) MUST_CHECK;
 enum db_result db_commit(struct db *db) MUST_CHECK;
 enum db_result db_rollback(struct db *db) MUST_CHECK;
+/* As driver->hold. */
+enum err db_hold(struct db *db, bool exclusive, bool *ret, struct error *e) MUST_CHECK;
 /* sql must be a literal: the prepared statement is kept under its address. */
 enum db_result db_prepare(struct db *db, const char *sql, struct db_stmt **ret) MUST_CHECK;
+/* For a text that is made up; db_finish() it before db_close(). */
+enum db_result db_prepare_fresh(struct db *db, const char *sql, struct db_stmt **ret) MUST_CHECK;
+void db_finish(struct db *db, struct db_stmt *stmt);
 enum db_result db_bind(
     struct db *db, struct db_stmt *stmt, unsigned parameter, const struct db_value *v) MUST_CHECK;
 enum db_result db_step(struct db *db, struct db_stmt *stmt) MUST_CHECK;

@@ -98,14 +98,21 @@ pg_close(struct db *db)
     free(db);
 }
 
+/*
+ * Every commit is durable and no database is made here: how makes no difference. What the URL says
+ * wins over the limits, which keep a server that is gone from holding a request up.
+ */
 static enum err
-pg_open(struct str target, bool durable, struct db **ret, struct error *e)
+pg_open(struct str target, unsigned how, struct db **ret, struct error *e)
 {
     AUTO_FREE char *url = strndup(target.p, target.n);
     struct connection *c = calloc(1, sizeof(*c));
+    const char *const names[] = {"connect_timeout", "tcp_user_timeout", "keepalives_idle",
+        "fallback_application_name", "dbname", NULL};
+    const char *const values[] = {"5", "10000", "30", "purser", url, NULL};
 
     ENSURE(url != NULL && c != NULL);
-    c->pg = PQconnectdb(url);
+    c->pg = PQconnectdbParams(names, values, 1);
     if (PQstatus(c->pg) != CONNECTION_OK) {
         /* libpq's text names host and user, never the password. */
         fail(e, ERR_STORE_UNAVAILABLE, "PostgreSQL can not be reached: %.300s",
@@ -123,6 +130,42 @@ pg_open(struct str target, bool durable, struct db **ret, struct error *e)
     }
     *ret = &c->db;
     return ERR_OK;
+}
+
+/* The mark of the served store: any number, the same in every purser. */
+static enum err
+pg_hold(struct db *db, bool exclusive, bool *ret, struct error *e)
+{
+    PGresult *result = PQexec(handle(db),
+        exclusive ? "SELECT pg_try_advisory_lock(8104636957719491)"
+                  : "SELECT pg_try_advisory_lock_shared(8104636957719491)");
+    enum db_result out = result_from(db, result);
+    bool got = out == DB_OK && PQgetvalue(result, 0, 0)[0] == 't';
+
+    PQclear(result);
+    if (out != DB_OK)
+        return db_fail(db, out, e);
+    *ret = got;
+    return ERR_OK;
+}
+
+static int
+pg_notice_fd(struct db *db)
+{
+    return PQsocket(handle(db));
+}
+
+static enum db_result
+pg_notice(struct db *db, char *ret, size_t ret_bytes)
+{
+    bool alive = PQconsumeInput(handle(db)) != 0 && PQstatus(handle(db)) == CONNECTION_OK;
+    PGnotify *notice = PQnotifies(handle(db));
+
+    if (notice == NULL)
+        return alive ? DB_DONE : DB_FAILED;
+    snprintf(ret, ret_bytes, "%s", notice->extra);
+    PQfreemem(notice);
+    return DB_ROW;
 }
 
 static enum db_result
@@ -292,9 +335,20 @@ const struct db_driver db_pg = {
     .table_suffix = "",
     .has_migrations_sql = "SELECT COUNT(*) FROM pg_tables WHERE schemaname = current_schema()"
                           " AND tablename = 'schema_migrations'",
+    .columns_sql = "SELECT column_name::text FROM information_schema.columns WHERE table_schema ="
+                   " current_schema() AND table_name = $1 ORDER BY column_name::text COLLATE \"C\"",
+    .check_sql = "SELECT 'ok'::text",
+    .tables_sql = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()"
+                  " AND tablename NOT LIKE 'schema%' ORDER BY tablename::text COLLATE \"C\"",
+    .migration_lock_sql = "SELECT pg_advisory_lock(8104636957719492)",
+    .notify_sql = "SELECT pg_notify('purser', $1)",
+    .listen_sql = "LISTEN purser",
     /* Chains are per node: two writers of one node would mostly make each other start again. */
     .one_writer = true,
     .open = pg_open,
+    .hold = pg_hold,
+    .notice_fd = pg_notice_fd,
+    .notice = pg_notice,
     .close = pg_close,
     .exec = pg_exec,
     .begin = pg_begin,

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
@@ -14,6 +15,7 @@ struct connection {
     struct db db;
     sqlite3 *sqlite;
     bool query_only;
+    int hold_fd; /* PATH.lock, flocked; -1: not held */
 };
 
 /* struct db_stmt is never complete here: a sqlite3_stmt goes by that name. */
@@ -66,6 +68,7 @@ static void
 sqlite_close(struct db *db)
 {
     ENSURE(sqlite3_close(handle(db)) == SQLITE_OK);
+    cleanup_close(&((struct connection *)db)->hold_fd);
     free(db);
 }
 
@@ -77,15 +80,19 @@ sqlite_close(struct db *db)
  * last one and remove the write-ahead log that we go on writing to.
  */
 static enum err
-make_file(const char *path, struct error *e)
+make_file(const char *path, bool existing, struct error *e)
 {
-    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    AUTO_CLOSE int fd = existing ? -1 : open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     struct stat st;
 
-    if (fd < 0 && errno != EEXIST)
+    if (existing && access(path, F_OK) != 0)
+        return fail_errno(e, ERR_STORE_UNAVAILABLE, "there is no store %s", path);
+    if (!existing && fd < 0 && errno != EEXIST)
         return fail_errno(e, ERR_STORE_UNAVAILABLE, "opening the store %s", path);
     if (fd < 0 && (lstat(path, &st) != 0 || !S_ISREG(st.st_mode)))
         return fail(e, ERR_STORE_UNAVAILABLE, "the store %s is not a plain file", path);
+    if (fd < 0 && access(path, W_OK) != 0)
+        return fail_errno(e, ERR_STORE_UNAVAILABLE, "the store %s cannot be written", path);
     return ERR_OK;
 }
 
@@ -112,7 +119,7 @@ set_up(struct connection *c, const char *path, bool durable, struct error *e)
 }
 
 static enum err
-sqlite_open(struct str target, bool durable, struct db **ret, struct error *e)
+sqlite_open(struct str target, unsigned how, struct db **ret, struct error *e)
 {
     char path[PATH_MAX_BYTES];
     struct connection *c;
@@ -121,15 +128,37 @@ sqlite_open(struct str target, bool durable, struct db **ret, struct error *e)
         return fail(e, ERR_STORE_UNAVAILABLE, "the store's path is empty or too long");
     memcpy(path, target.p, target.n);
     path[target.n] = '\0';
-    if (make_file(path, e) != ERR_OK)
+    if (make_file(path, (how & DB_EXISTING) != 0, e) != ERR_OK)
         return e->code;
     c = calloc(1, sizeof(*c));
     ENSURE(c != NULL);
-    if (set_up(c, path, durable, e) != ERR_OK) {
+    c->hold_fd = -1;
+    if (set_up(c, path, (how & DB_DURABLE) != 0, e) != ERR_OK) {
         sqlite_close(&c->db);
         return e->code;
     }
     *ret = &c->db;
+    return ERR_OK;
+}
+
+/*
+ * A file of its own beside the store: locks on the store's file are SQLite's. The file stays, an
+ * unlinked one would be locked by nobody who comes later.
+ */
+static enum err
+sqlite_hold(struct db *db, bool exclusive, bool *ret, struct error *e)
+{
+    struct connection *c = (struct connection *)db;
+    char path[PATH_MAX_BYTES + 8];
+
+    snprintf(path, sizeof(path), "%s.lock", sqlite3_db_filename(c->sqlite, "main"));
+    if (c->hold_fd < 0)
+        c->hold_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (c->hold_fd < 0)
+        return fail_errno(e, ERR_STORE_UNAVAILABLE, "the store's lock %s cannot be opened", path);
+    *ret = flock(c->hold_fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0;
+    if (!*ret && errno != EWOULDBLOCK)
+        return fail_errno(e, ERR_STORE_UNAVAILABLE, "%s cannot be locked", path);
     return ERR_OK;
 }
 
@@ -262,8 +291,14 @@ const struct db_driver db_sqlite = {
     .table_suffix = "STRICT",
     .has_migrations_sql =
         "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'",
+    .columns_sql = "SELECT name FROM pragma_table_info($1) ORDER BY name",
+    .backup_sql = "VACUUM INTO $1",
+    .check_sql = "PRAGMA integrity_check",
+    .tables_sql = "SELECT name FROM sqlite_master WHERE type = 'table'"
+                  " AND name NOT LIKE 'sqlite%' AND name NOT LIKE 'schema%' ORDER BY name",
     .one_writer = true,
     .open = sqlite_open,
+    .hold = sqlite_hold,
     .close = sqlite_close,
     .exec = sqlite_exec,
     .begin = sqlite_begin,

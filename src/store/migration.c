@@ -143,13 +143,12 @@ locked_step(struct db *db, int wanted, int *ret_version)
     return result == DB_OK ? db_commit(db) : result;
 }
 
-static enum err
-too_new(int version, struct error *e)
+enum err
+migration_too_new(int version, struct error *e)
 {
     return fail(e, ERR_STORE_TOO_NEW,
         "the store was made by a later purser (migration %d; this one knows %d): use that version, "
-        "or"
-        " migrate down with it first",
+        "or migrate down with it first",
         version, migrations_n);
 }
 
@@ -164,7 +163,18 @@ migration_run(struct db *db, int version, struct error *e)
     if (migration_version(db, &at, e) != ERR_OK)
         return e->code;
     if (at > migrations_n)
-        return too_new(at, e);
+        return migration_too_new(at, e);
+    /*
+     * The lock row is of no use before it is there: on an empty store two processes would both make
+     * the tables.
+     */
+    if (at != version && db->driver->migration_lock_sql != NULL) {
+        do
+            result = db_exec(db, db->driver->migration_lock_sql);
+        while (result == DB_BUSY && ++busy < BUSY_TRIES);
+        if (result != DB_OK)
+            return db_fail(db, result, e);
+    }
     result = at == version ? DB_OK : exec_template(db, book);
     while (result == DB_OK && at != version) {
         result = locked_step(db, version, &at);
@@ -175,7 +185,7 @@ migration_run(struct db *db, int version, struct error *e)
                 return wrap(e, "migrating the store from %d towards %d", at, version), err;
             result = DB_OK;
         } else if (at > migrations_n) {
-            return too_new(at, e);
+            return migration_too_new(at, e);
         }
     }
     return result == DB_OK ? ERR_OK : db_fail(db, result, e);

@@ -19,4 +19,7 @@ enum err migration_version(struct db *db, int *ret, struct error *e) MUST_CHECK;
 /* One transaction a step. ERR_STORE_TOO_NEW when the store is past the last known migration. */
 enum err migration_run(struct db *db, int version, struct error *e) MUST_CHECK;
 
+/* The sentence for a store that a later purser made. */
+enum err migration_too_new(int version, struct error *e);
+
 #endif

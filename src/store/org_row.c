@@ -1,6 +1,7 @@
 #include "store/org_row.h"
 
 #include "store/query.h"
+#include "store/watch.h"
 
 #define COLUMNS "id, slug, name, suspended, vendor_keys, created_ms"
 
@@ -108,15 +109,35 @@ org_row_set_suspended(struct store_tx *tx, struct id org, bool suspended, struct
 
     query_int(&q, suspended);
     query_id(&q, org);
+    if (query_run_found(&q, "org", e) != ERR_OK)
+        return e->code;
+    return store_notify(tx, STORE_CHANGE_ANY, STR(""), e);
+}
+
+enum err
+org_row_update(struct store_tx *tx, const struct org_row *o, struct error *e)
+{
+    struct query q = query_start(
+        tx, "UPDATE orgs SET slug = $1, name = $2, vendor_keys = $3 WHERE id = $4 RETURNING 1");
+
+    query_text(&q, o->slug);
+    query_text(&q, o->name);
+    query_text(&q, org_vendor_keys_name(o->vendor_keys));
+    query_id(&q, o->id);
     return query_run_found(&q, "org", e);
 }
 
 enum err
-org_row_set_vendor_keys(struct store_tx *tx, struct id org, enum org_vendor_keys v, struct error *e)
+org_row_check_active(struct store_tx *tx, struct id org, struct error *e)
 {
-    struct query q = query_start(tx, "UPDATE orgs SET vendor_keys = $1 WHERE id = $2 RETURNING 1");
+    AUTO_ARENA struct arena a = {0};
+    struct org_row o;
 
-    query_text(&q, org_vendor_keys_name(v));
-    query_id(&q, org);
-    return query_run_found(&q, "org", e);
+    if (org_row_get(tx, org, &a, &o, e) != ERR_OK)
+        return e->code;
+    if (!o.suspended)
+        return ERR_OK;
+    return fail(e, ERR_ORG_SUSPENDED,
+        "the org is suspended, so nothing of it runs: resume it first (purser org resume %.*s)",
+        STR_ARG(o.slug));
 }

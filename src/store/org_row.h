@@ -31,7 +31,9 @@ enum err org_row_list(struct store_tx *tx, struct arena *a, struct org_row **ret
     struct error *e) MUST_CHECK;
 enum err org_row_set_suspended(
     struct store_tx *tx, struct id org, bool suspended, struct error *e) MUST_CHECK;
-enum err org_row_set_vendor_keys(
-    struct store_tx *tx, struct id org, enum org_vendor_keys v, struct error *e) MUST_CHECK;
+/* ERR_ORG_SUSPENDED when it is: in the transaction that would give it something to run. */
+enum err org_row_check_active(struct store_tx *tx, struct id org, struct error *e) MUST_CHECK;
+/* Writes slug, name and vendor_keys. ERR_CONFLICT when the slug is taken. */
+enum err org_row_update(struct store_tx *tx, const struct org_row *o, struct error *e) MUST_CHECK;
 
 #endif

@@ -1,15 +1,26 @@
 #include "store/platform_key.h"
 
 #include "store/query.h"
+#include "store/sealed_row.h"
+#include "store/watch.h"
 
 #define COLUMNS "id, provider, weight, sealed, key_id, version, fingerprint, created_ms, retired_ms"
+
+static enum err
+tell_others(struct store_tx *tx, struct error *e)
+{
+    return store_notify(tx, STORE_CHANGE_PLATFORM_KEYS, STR(""), e);
+}
 
 enum err
 platform_key_insert(struct store_tx *tx, const struct platform_key *k, struct error *e)
 {
-    struct query q = query_start(
-        tx, "INSERT INTO platform_keys (" COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+    struct query q;
 
+    if (sealed_key_check(tx, k->key_id, e) != ERR_OK)
+        return e->code;
+    q = query_start(
+        tx, "INSERT INTO platform_keys (" COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
     query_id(&q, k->id);
     query_text(&q, k->provider);
     query_int(&q, k->weight);
@@ -19,7 +30,7 @@ platform_key_insert(struct store_tx *tx, const struct platform_key *k, struct er
     query_blob(&q, k->fingerprint.p, k->fingerprint.n);
     query_int(&q, k->created_ms);
     query_int(&q, k->retired_ms);
-    return query_run(&q, e);
+    return query_run(&q, e) == ERR_OK ? tell_others(tx, e) : e->code;
 }
 
 enum err
@@ -54,6 +65,17 @@ platform_key_list(
 }
 
 enum err
+platform_key_set_weight(struct store_tx *tx, struct id key, int64_t weight, struct error *e)
+{
+    struct query q = query_start(
+        tx, "UPDATE platform_keys SET weight = $1 WHERE id = $2 AND retired_ms = 0 RETURNING 1");
+
+    query_int(&q, weight);
+    query_id(&q, key);
+    return query_run_found(&q, "platform key", e) == ERR_OK ? tell_others(tx, e) : e->code;
+}
+
+enum err
 platform_key_retire(struct store_tx *tx, struct id key, int64_t now_ms, struct error *e)
 {
     struct query q = query_start(tx,
@@ -61,7 +83,7 @@ platform_key_retire(struct store_tx *tx, struct id key, int64_t now_ms, struct e
 
     query_int(&q, now_ms);
     query_id(&q, key);
-    return query_run_found(&q, "platform key", e);
+    return query_run_found(&q, "platform key", e) == ERR_OK ? tell_others(tx, e) : e->code;
 }
 
 enum err
@@ -73,7 +95,7 @@ platform_key_retire_provider(
 
     query_int(&q, now_ms);
     query_text(&q, provider);
-    return query_run(&q, e);
+    return query_run(&q, e) == ERR_OK ? tell_others(tx, e) : e->code;
 }
 
 enum err

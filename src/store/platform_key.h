@@ -16,12 +16,15 @@ struct platform_key {
     int64_t retired_ms; /* 0: in use */
 };
 
+/* ERR_CONFLICT when the key it is sealed with was retired meanwhile. */
 enum err platform_key_insert(
     struct store_tx *tx, const struct platform_key *k, struct error *e) MUST_CHECK;
 /* Those in use, by provider, oldest first. */
 enum err platform_key_list(struct store_tx *tx, struct arena *a, struct platform_key **ret,
     size_t *ret_n, struct error *e) MUST_CHECK;
 /* ERR_NOT_FOUND when there is none in use with this id. */
+enum err platform_key_set_weight(
+    struct store_tx *tx, struct id key, int64_t weight, struct error *e) MUST_CHECK;
 enum err platform_key_retire(
     struct store_tx *tx, struct id key, int64_t now_ms, struct error *e) MUST_CHECK;
 /* Retires all of a provider's: before an insert it makes "set" of it. */

@@ -1,6 +1,7 @@
 #include "store/secret_row.h"
 
 #include "store/query.h"
+#include "store/sealed_row.h"
 
 /*
  * Two tables, one shape: org scope is read with a NULL workspace_id. Texts come in pairs, the
@@ -45,23 +46,6 @@ decode(struct query *q, struct id org, struct id workspace, bool sealed, struct 
     return s;
 }
 
-enum err
-secret_row_next_version(struct store_tx *tx, struct id org, struct id workspace, struct str name,
-    int64_t *ret, struct error *e)
-{
-    struct query q = in_scope(tx, org, workspace, "SELECT version" FROM_ORG " AND name = $2",
-        "SELECT version" FROM_WORKSPACE " AND name = $3");
-    int64_t version = 0;
-
-    query_text(&q, name);
-    if (query_row(&q))
-        version = query_get_int(&q);
-    if (query_end(&q, e) != ERR_OK)
-        return e->code;
-    *ret = version + 1;
-    return ERR_OK;
-}
-
 #define ON_CONFLICT                                                                                \
     " DO UPDATE SET sealed = excluded.sealed, key_id = excluded.key_id,"                           \
     " version = excluded.version, fingerprint = excluded.fingerprint,"                             \
@@ -70,14 +54,10 @@ secret_row_next_version(struct store_tx *tx, struct id org, struct id workspace,
 enum err
 secret_row_put(struct store_tx *tx, const struct secret_row *s, struct error *e)
 {
-    int64_t next = 0;
     struct query q;
 
-    if (secret_row_next_version(tx, s->org, s->workspace, s->name, &next, e) != ERR_OK)
+    if (sealed_key_check(tx, s->key_id, e) != ERR_OK)
         return e->code;
-    if (s->version != next)
-        return fail(
-            e, ERR_CONFLICT, "the secret %.*s was changed meanwhile: repeat", STR_ARG(s->name));
     q = in_scope(tx, s->org, s->workspace,
         "INSERT INTO global_secrets (org_id, name, sealed, key_id, version, fingerprint, "
         "created_ms,"
@@ -226,28 +206,76 @@ secret_row_list_inheritors(struct store_tx *tx, struct id org, struct str name, 
     return ERR_OK;
 }
 
-enum err
-secret_row_list_equal(struct store_tx *tx, struct str fingerprint, struct arena *a,
-    struct secret_row **ret, size_t *ret_n, struct error *e)
+/* Rows of any org, their columns behind org_id and workspace_id. */
+static enum err
+read_anywhere(
+    struct query *q, struct arena *a, struct secret_row **ret, size_t *ret_n, struct error *e)
 {
-    struct query q = query_start(tx,
-        "SELECT org_id, NULL AS workspace_id, " COLUMNS_UNSEALED
-        " FROM global_secrets WHERE fingerprint = $1 UNION ALL SELECT org_id, workspace_id,"
-        " " COLUMNS_UNSEALED " FROM workspace_secrets WHERE fingerprint = $1 ORDER BY 1, 3");
     struct secret_row *rows = NULL;
     size_t n = 0;
 
-    query_blob(&q, fingerprint.p, fingerprint.n);
-    while (query_row(&q)) {
-        struct id org = query_get_id(&q);
-        struct id workspace = query_get_id_or_zero(&q);
+    while (query_row(q)) {
+        struct id org = query_get_id(q);
+        struct id workspace = query_get_id_or_zero(q);
 
         rows = query_array(a, rows, n, sizeof(*rows));
-        rows[n++] = decode(&q, org, workspace, false, a);
+        rows[n++] = decode(q, org, workspace, false, a);
+    }
+    if (query_end(q, e) != ERR_OK)
+        return e->code;
+    *ret = rows;
+    *ret_n = n;
+    return ERR_OK;
+}
+
+#define ANYWHERE(where)                                                                            \
+    "SELECT org_id, NULL AS workspace_id, " COLUMNS_UNSEALED " FROM global_secrets WHERE " where   \
+    " UNION ALL SELECT org_id, workspace_id, " COLUMNS_UNSEALED                                    \
+    " FROM workspace_secrets WHERE " where " ORDER BY 1, 3, 2"
+
+enum err
+secret_row_list_equal(struct store_tx *tx, struct str fingerprint, struct id but_org, size_t max,
+    struct arena *a, struct secret_row **ret, size_t *ret_n, struct error *e)
+{
+    struct query q = query_start(tx, ANYWHERE("fingerprint = $1 AND org_id <> $2") " LIMIT $3");
+
+    query_blob(&q, fingerprint.p, fingerprint.n);
+    query_id(&q, but_org);
+    query_int(&q, (int64_t)max);
+    return read_anywhere(&q, a, ret, ret_n, e);
+}
+
+enum err
+secret_row_list_platforms(struct store_tx *tx, size_t max, struct arena *a, struct secret_row **ret,
+    size_t *ret_n, struct error *e)
+{
+    struct query q = query_start(
+        tx, ANYWHERE("fingerprint IN (SELECT fingerprint FROM platform_keys)") " LIMIT $1");
+
+    query_int(&q, (int64_t)max);
+    return read_anywhere(&q, a, ret, ret_n, e);
+}
+
+enum err
+secret_row_list_shared(struct store_tx *tx, size_t max, struct arena *a, struct str **ret,
+    size_t *ret_n, struct error *e)
+{
+    /* UNION leaves one row for each fingerprint and org. */
+    struct query q = query_start(tx,
+        "SELECT fingerprint FROM (SELECT fingerprint, org_id FROM global_secrets"
+        " UNION SELECT fingerprint, org_id FROM workspace_secrets) AS places"
+        " GROUP BY fingerprint HAVING COUNT(*) > 1 ORDER BY fingerprint LIMIT $1");
+    struct str *prints = NULL;
+    size_t n = 0;
+
+    query_int(&q, (int64_t)max);
+    while (query_row(&q)) {
+        prints = query_array(a, prints, n, sizeof(*prints));
+        prints[n++] = query_get_blob(&q, a);
     }
     if (query_end(&q, e) != ERR_OK)
         return e->code;
-    *ret = rows;
+    *ret = prints;
     *ret_n = n;
     return ERR_OK;
 }
@@ -258,7 +286,7 @@ secret_row_any(struct store_tx *tx, bool *ret, struct error *e)
     struct query q = query_start(tx,
         "SELECT 1 WHERE EXISTS (SELECT 1 FROM global_secrets) OR "
         "EXISTS (SELECT 1 FROM workspace_secrets)"
-        " OR EXISTS (SELECT 1 FROM platform_keys)");
+        " OR EXISTS (SELECT 1 FROM platform_keys) OR EXISTS (SELECT 1 FROM retired_keys)");
     bool found = query_row(&q);
 
     if (query_end(&q, e) != ERR_OK)

@@ -1,7 +1,8 @@
 /*
  * Sealed secrets of both scopes. A zero workspace id means org scope throughout. What is sealed,
- * and how it is bound to its row, is vault/vault.h's business: seal under the version that
- * secret_row_next_version() gives and put under the same version in the same transaction.
+ * and how it is bound to its row, is vault/vault.h's business: seal under a version of
+ * vault_version() and put under the same version, both within the transaction, since the key may be
+ * retired between its runs.
  */
 #ifndef STORE_SECRET_ROW_H
 #define STORE_SECRET_ROW_H
@@ -14,17 +15,14 @@ struct secret_row {
     struct str name;        /* upper-cased and trimmed by the caller (arena_name) */
     struct str sealed;      /* empty in lists */
     int64_t key_id;         /* which key of the keyring sealed it */
-    int64_t version;        /* 1, 2 ...: part of what the sealed bytes are bound to */
+    int64_t version;        /* no order, never the same again: what the sealed bytes are bound to */
     struct str fingerprint; /* keyed; equal for equal values */
     int64_t created_ms;
     int64_t updated_ms;
 };
 
-/* 1 for a new name, otherwise the stored version + 1. */
-enum err secret_row_next_version(struct store_tx *tx, struct id org, struct id workspace,
-    struct str name, int64_t *ret, struct error *e) MUST_CHECK;
 /*
- * Inserts or replaces. ERR_CONFLICT when s->version is not the next one; ERR_NOT_FOUND when org or
+ * Inserts or replaces. ERR_CONFLICT when its key was retired meanwhile; ERR_NOT_FOUND when org or
  * workspace is not there or the workspace is another org's. created_ms is kept on replacement.
  */
 enum err secret_row_put(
@@ -47,10 +45,23 @@ enum err secret_row_load(struct store_tx *tx, struct id org, struct id workspace
 /* The org's live workspaces that inherit this org-scope name (have no row of their own). */
 enum err secret_row_list_inheritors(struct store_tx *tx, struct id org, struct str name,
     struct arena *a, struct id **ret, size_t *ret_n, struct error *e) MUST_CHECK;
-/* All orgs' rows with this fingerprint, without sealed bytes: for the admin's audit only. */
-enum err secret_row_list_equal(struct store_tx *tx, struct str fingerprint, struct arena *a,
+/*
+ * For the admin's audit only: rows of all orgs, without sealed bytes, at most max.
+ * Those with this fingerprint; but_org zero: of every org, otherwise of every other one.
+ */
+enum err secret_row_list_equal(struct store_tx *tx, struct str fingerprint, struct id but_org,
+    size_t max, struct arena *a, struct secret_row **ret, size_t *ret_n,
+    struct error *e) MUST_CHECK;
+/* Those whose value is one of the platform's keys. */
+enum err secret_row_list_platforms(struct store_tx *tx, size_t max, struct arena *a,
     struct secret_row **ret, size_t *ret_n, struct error *e) MUST_CHECK;
-/* Is anything sealed at all, platform keys included? Before a missing keyring is made anew. */
+/* The fingerprints that more than one org has. */
+enum err secret_row_list_shared(struct store_tx *tx, size_t max, struct arena *a, struct str **ret,
+    size_t *ret_n, struct error *e) MUST_CHECK;
+/*
+ * Is anything sealed at all, platform keys included, or was a key ever retired? Before a missing
+ * keyring is made anew.
+ */
 enum err secret_row_any(struct store_tx *tx, bool *ret, struct error *e) MUST_CHECK;
 
 #endif

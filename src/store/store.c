@@ -1,30 +1,12 @@
+#include "store/impl.h"
 #include "store/migration.h"
 #include "store/query.h"
 
-#include <pthread.h>
 #include <time.h>
 
 #include "base/cleanup.h"
 
-enum { POOL_SIZE = 8, TRIES = 8, FIRST_PAUSE_MS = 5 };
-
-struct store {
-    const struct db_driver *driver;
-    char *url; /* owned; target points into it */
-    struct str target;
-    struct id node;
-    struct db_fault fault;
-
-    pthread_mutex_t lock; /* guards the pool */
-    pthread_cond_t freed;
-    struct db *idle[POOL_SIZE];
-    size_t idle_n;
-    size_t open_n; /* idle and in use */
-
-    pthread_mutex_t writer;       /* engines with one writer: held for each write transaction */
-    pthread_mutex_t durable_lock; /* held while the durable connection is in use */
-    struct db *durable;           /* NULL until first used */
-};
+enum { TRIES = 10, FIRST_PAUSE_MS = 5, PAUSE_MAX_MS = 300 };
 
 /* A transaction inside another one would wait for its own thread. */
 static _Thread_local bool in_transaction;
@@ -35,7 +17,7 @@ pool_take(struct store *s, struct db **ret, struct error *e)
     struct db *db = NULL;
 
     pthread_mutex_lock(&s->lock);
-    while (s->idle_n == 0 && s->open_n == POOL_SIZE)
+    while (s->idle_n == 0 && s->open_n == STORE_POOL_SIZE)
         pthread_cond_wait(&s->freed, &s->lock);
     if (s->idle_n > 0)
         db = s->idle[--s->idle_n];
@@ -43,7 +25,7 @@ pool_take(struct store *s, struct db **ret, struct error *e)
         s->open_n++;
     pthread_mutex_unlock(&s->lock);
 
-    if (db == NULL && db_open(s->driver, s->target, false, &s->fault, &db, e) != ERR_OK) {
+    if (db == NULL && db_open(s->driver, s->target, 0, &s->fault, &db, e) != ERR_OK) {
         pthread_mutex_lock(&s->lock);
         s->open_n--;
         pthread_cond_signal(&s->freed);
@@ -54,18 +36,20 @@ pool_take(struct store *s, struct db **ret, struct error *e)
     return ERR_OK;
 }
 
-/* A connection that may be inside a half-done transaction is not used again. */
+/*
+ * A connection that may be inside a half-done transaction is not used again, and those that wait are
+ * not trusted either: a server that was away has lost them all.
+ */
 static void
 pool_give(struct store *s, struct db *db, bool usable)
 {
-    if (!usable)
-        db_close(db);
     pthread_mutex_lock(&s->lock);
-    if (usable)
-        s->idle[s->idle_n++] = db;
-    else
+    s->idle[s->idle_n++] = db;
+    while (!usable && s->idle_n > 0) {
+        db_close(s->idle[--s->idle_n]);
         s->open_n--;
-    pthread_cond_signal(&s->freed);
+    }
+    pthread_cond_broadcast(&s->freed);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -101,8 +85,9 @@ run_once(struct store *s, enum db_mode mode, bool durable, store_tx_fn *fn, void
     *ret_busy = false;
     if (durable) {
         pthread_mutex_lock(&s->durable_lock);
-        err = s->durable != NULL ? ERR_OK
-                                 : db_open(s->driver, s->target, true, &s->fault, &s->durable, e);
+        err = s->durable != NULL
+            ? ERR_OK
+            : db_open(s->driver, s->target, DB_DURABLE, &s->fault, &s->durable, e);
         if (err == ERR_OK)
             err = run_on(s, s->durable, mode, fn, ctx, ret_busy, &usable, e);
         if (!usable)
@@ -122,6 +107,7 @@ pause_before(int attempt)
 {
     long ms = (long)FIRST_PAUSE_MS << attempt;
 
+    ms = ms > PAUSE_MAX_MS ? PAUSE_MAX_MS : ms;
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
@@ -166,50 +152,64 @@ store_read(struct store *s, store_tx_fn *fn, void *ctx, struct error *e)
     return run(s, DB_READ, false, fn, ctx, e);
 }
 
-/* The oldest node row, made when there is none. */
-static enum err
-node_find_or_make(struct store_tx *tx, void *ctx, struct error *e)
+enum err
+store_keeper_open(struct store *s, struct db **ret, struct error *e)
 {
-    struct id *ret = ctx;
-    struct query q = query_start(tx, "SELECT id FROM nodes ORDER BY created_ms, id LIMIT 1");
-    bool found = query_row(&q);
-    struct id node = found ? query_get_id(&q) : id_new();
+    struct db *db;
+    bool held = false;
+    enum err err = db_open(s->driver, s->target, 0, NULL, &db, e);
 
-    if (query_end(&q, e) != ERR_OK)
-        return e->code;
-    if (!found) {
-        q = query_start(tx, "INSERT INTO nodes (id, created_ms) VALUES ($1, $2)");
-        query_id(&q, node);
-        query_int(&q, clock_ms());
-        if (query_run(&q, e) != ERR_OK)
-            return e->code;
-    }
-    *ret = node;
-    return ERR_OK;
+    if (err != ERR_OK)
+        return err;
+    err = db_hold(db, false, &held, e);
+    if (err == ERR_OK && !held)
+        err = fail(e, ERR_STATE_LOCKED,
+            "the store is being migrated or copied: try again when that is done");
+    if (err != ERR_OK)
+        db_close(db);
+    else
+        *ret = db;
+    return err;
+}
+
+static struct store *
+store_new(struct str url)
+{
+    struct store *s = calloc(1, sizeof(*s));
+
+    ENSURE(s != NULL);
+    s->url = strndup(url.p, url.n);
+    ENSURE(s->url != NULL);
+    s->driver = db_driver_for(str_from_cstr(s->url), &s->target);
+    s->instance = id_new();
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->writer, NULL);
+    pthread_mutex_init(&s->durable_lock, NULL);
+    pthread_cond_init(&s->freed, NULL);
+    return s;
+}
+
+enum err
+store_open_node(struct str url, struct str node_file, struct store **ret, struct error *e)
+{
+    struct store *s = store_new(url);
+    enum err err = node_file.n == 0 ? ERR_OK : store_keeper_open(s, &s->keeper, e);
+
+    if (err == ERR_OK)
+        err = store_migrate(url, migrations_n, e);
+    if (err == ERR_OK)
+        err = node_claim(s, node_file, e);
+    if (err == ERR_OK)
+        *ret = s;
+    else
+        store_close(s);
+    return err;
 }
 
 enum err
 store_open(struct str url, struct store **ret, struct error *e)
 {
-    struct store *s;
-
-    if (store_migrate(url, migrations_n, e) != ERR_OK)
-        return e->code;
-    s = calloc(1, sizeof(*s));
-    ENSURE(s != NULL);
-    s->url = strndup(url.p, url.n);
-    ENSURE(s->url != NULL);
-    s->driver = db_driver_for(str_from_cstr(s->url), &s->target);
-    pthread_mutex_init(&s->lock, NULL);
-    pthread_mutex_init(&s->writer, NULL);
-    pthread_mutex_init(&s->durable_lock, NULL);
-    pthread_cond_init(&s->freed, NULL);
-    if (store_tx_durable(s, node_find_or_make, &s->node, e) != ERR_OK) {
-        store_close(s);
-        return e->code;
-    }
-    *ret = s;
-    return ERR_OK;
+    return store_open_node(url, STR(""), ret, e);
 }
 
 void
@@ -221,6 +221,7 @@ store_close(struct store *s)
     while (s->idle_n > 0)
         db_close(s->idle[--s->idle_n]);
     db_close(s->durable);
+    db_close(s->keeper);
     pthread_cond_destroy(&s->freed);
     pthread_mutex_destroy(&s->durable_lock);
     pthread_mutex_destroy(&s->writer);
@@ -239,45 +240,6 @@ struct id
 store_tx_node(const struct store_tx *tx)
 {
     return tx->store->node;
-}
-
-int
-store_version_known(void)
-{
-    return migrations_n;
-}
-
-enum err
-store_version(struct str url, int *ret, struct error *e)
-{
-    struct str target;
-    const struct db_driver *driver = db_driver_for(url, &target);
-    struct db *db;
-    enum err err;
-
-    if (db_open(driver, target, true, NULL, &db, e) != ERR_OK)
-        return e->code;
-    err = migration_version(db, ret, e);
-    db_close(db);
-    return err;
-}
-
-enum err
-store_migrate(struct str url, int version, struct error *e)
-{
-    struct str target;
-    const struct db_driver *driver = db_driver_for(url, &target);
-    struct db *db;
-    enum err err;
-
-    if (version < 0 || version > migrations_n)
-        return fail(e, ERR_INVALID_REQUEST, "there is no migration %d, the last one is %d", version,
-            migrations_n);
-    if (db_open(driver, target, true, NULL, &db, e) != ERR_OK)
-        return e->code;
-    err = migration_run(db, version, e);
-    db_close(db);
-    return err;
 }
 
 void

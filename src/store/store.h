@@ -23,6 +23,13 @@ struct store_tx; /* one transaction on one connection; one thread's */
  * migrates up. ERR_STORE_TOO_NEW when it was made by a later purser; nothing is changed then.
  */
 enum err store_open(struct str url, struct store **ret, struct error *e) MUST_CHECK;
+/*
+ * The same for a purserd: its node's id is kept in node_file (made when it is not there; an SQLite
+ * store's only node moves in), and the store is marked as served until store_close(), so that
+ * nobody migrates or copies it meanwhile. ERR_STATE_LOCKED when somebody does.
+ */
+enum err store_open_node(
+    struct str url, struct str node_file, struct store **ret, struct error *e) MUST_CHECK;
 /* No transaction may be running. NULL is fine. */
 void store_close(struct store *s);
 
@@ -38,18 +45,29 @@ enum err store_tx_durable(struct store *s, store_tx_fn *fn, void *ctx, struct er
 /* A read-only snapshot: a write in it fails. */
 enum err store_read(struct store *s, store_tx_fn *fn, void *ctx, struct error *e) MUST_CHECK;
 
-/* This node's id: made when the store was first opened, the same ever after. */
+/* This node's id: what is in node_file, or with store_open() the store's first node. */
 struct id store_node(const struct store *s);
 struct id store_tx_node(const struct store_tx *tx);
 
 /*
  * The number of the last migration this purser knows, and the one the store at url is at (0:
- * empty).
+ * empty). ERR_STORE_UNAVAILABLE when there is no SQLite file: none is made.
  */
 int store_version_known(void);
 enum err store_version(struct str url, int *ret, struct error *e) MUST_CHECK;
 /* Migrates up or down to version, one transaction a step. Down loses what the step had added. */
 enum err store_migrate(struct str url, int version, struct error *e) MUST_CHECK;
+/* The same for a person: ERR_STATE_LOCKED while a purserd serves the store. */
+enum err store_migrate_alone(struct str url, int version, struct error *e) MUST_CHECK;
+
+struct store_migration {
+    int version;
+    struct str name;
+    int64_t applied_ms; /* 0: not applied */
+};
+/* All that this purser knows or the store has, by version. */
+enum err store_migration_list(struct str url, struct arena *a, struct store_migration **ret,
+    size_t *ret_n, struct error *e) MUST_CHECK;
 
 /*
  * For tests: the n-th call into the driver from now on fails as a broken disk would (1: the next

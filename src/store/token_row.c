@@ -1,6 +1,7 @@
 #include "store/token_row.h"
 
 #include "store/query.h"
+#include "store/watch.h"
 
 #define COLUMNS                                                                                    \
     "t.id, t.org_id, t.workspace_id, t.kind, t.digest, t.prefix, t.name, t.read_only, "            \
@@ -22,6 +23,13 @@ token_kind_name(enum token_kind kind)
     };
 
     return names[kind];
+}
+
+/* Only usage tokens are kept anywhere but in the store. */
+static enum err
+tell_others(struct store_tx *tx, const struct token_row *t, struct error *e)
+{
+    return t->kind == TOKEN_USAGE ? store_notify_token(tx, t->digest, e) : ERR_OK;
 }
 
 static struct token_row
@@ -101,19 +109,43 @@ token_row_insert(struct store_tx *tx, const struct token_row *t, struct error *e
     query_int(&q, t->expires_ms);
     query_id_or_null(&q, t->decision);
     query_text(&q, t->models);
-    return query_run(&q, e);
+    return query_run(&q, e) == ERR_OK ? tell_others(tx, t, e) : e->code;
 }
 
 enum err
 token_row_find(struct store_tx *tx, const uint8_t digest[static TOKEN_DIGEST_BYTES], int64_t now_ms,
-    struct arena *a, struct token_row *ret, struct error *e)
+    struct arena *a, struct token_row *ret, bool *ret_suspended, struct error *e)
 {
     struct query q = query_start(tx,
-        "SELECT " COLUMNS " FROM tokens t LEFT JOIN orgs o ON o.id = t.org_id"
-        " WHERE t.digest = $2 AND " LIVE " AND COALESCE(o.suspended, 0) = 0");
+        "SELECT " COLUMNS ", COALESCE(o.suspended, 0) FROM tokens t"
+        " LEFT JOIN orgs o ON o.id = t.org_id WHERE t.digest = $2 AND " LIVE);
+    bool found, suspended = false;
+    struct token_row t = {0};
 
     query_int(&q, now_ms);
     query_blob(&q, digest, TOKEN_DIGEST_BYTES);
+    found = query_row(&q);
+    if (found) {
+        t = decode(&q, a);
+        suspended = query_get_bool(&q);
+    }
+    if (query_end_found(&q, found, "token", e) != ERR_OK)
+        return e->code;
+    *ret = t;
+    *ret_suspended = suspended;
+    return ERR_OK;
+}
+
+enum err
+token_row_get(struct store_tx *tx, struct id org, struct id token, int64_t now_ms, struct arena *a,
+    struct token_row *ret, struct error *e)
+{
+    struct query q = query_start(
+        tx, "SELECT " COLUMNS " FROM tokens t WHERE t.id = $2 AND t.org_id = $3 AND " LIVE);
+
+    query_int(&q, now_ms);
+    query_id(&q, token);
+    query_id(&q, org);
     return decode_one(&q, a, ret, e);
 }
 
@@ -148,7 +180,27 @@ token_row_revoke(struct store_tx *tx, struct id org, struct id token, int64_t no
         return e->code;
     q = query_start(tx, "SELECT " COLUMNS " FROM tokens t WHERE t.id = $1");
     query_id(&q, token);
-    return decode_one(&q, a, ret, e);
+    return decode_one(&q, a, ret, e) == ERR_OK ? tell_others(tx, ret, e) : e->code;
+}
+
+enum err
+token_row_revoke_all(
+    struct store_tx *tx, struct id org, enum token_kind kind, int64_t now_ms, struct error *e)
+{
+    struct query q = id_is_zero(org) ? query_start(tx,
+                                           "UPDATE tokens SET revoked_ms = $1 WHERE kind = $2"
+                                           " AND revoked_ms = 0 AND org_id IS NULL")
+                                     : query_start(tx,
+                                           "UPDATE tokens SET revoked_ms = $1 WHERE kind = $2"
+                                           " AND revoked_ms = 0 AND org_id = $3");
+
+    query_int(&q, now_ms);
+    query_text(&q, token_kind_name(kind));
+    if (!id_is_zero(org))
+        query_id(&q, org);
+    if (query_run(&q, e) != ERR_OK)
+        return e->code;
+    return kind == TOKEN_USAGE ? store_notify(tx, STORE_CHANGE_ANY, STR(""), e) : ERR_OK;
 }
 
 enum err
@@ -157,13 +209,20 @@ token_row_extend(struct store_tx *tx, struct id org, struct id token, int64_t no
 {
     struct query q = query_start(tx,
         "UPDATE tokens SET expires_ms = $2 WHERE id = $3 AND org_id = $4 AND kind = 'usage'"
-        " AND revoked_ms = 0 AND (expires_ms = 0 OR expires_ms > $1) RETURNING 1");
+        " AND revoked_ms = 0 AND (expires_ms = 0 OR expires_ms > $1) RETURNING digest");
+    uint8_t digest[TOKEN_DIGEST_BYTES];
+    bool found;
 
     query_int(&q, now_ms);
     query_int(&q, expires_ms);
     query_id(&q, token);
     query_id(&q, org);
-    return query_run_found(&q, "token", e);
+    found = query_row(&q);
+    if (found)
+        query_get_bytes(&q, digest, sizeof(digest));
+    if (query_end_found(&q, found, "token", e) != ERR_OK)
+        return e->code;
+    return store_notify_token(tx, digest, e);
 }
 
 /* Binds what narrows a list down: now, kind, then org and workspace as far as they are given. */
@@ -197,6 +256,17 @@ token_row_list(struct store_tx *tx, struct id org, struct id workspace, enum tok
     struct query q = narrowed(tx, org, workspace, kind, now_ms, LIST OF_ADMIN NEWEST,
         LIST OF_ORG NEWEST, LIST OF_WORKSPACE NEWEST);
 
+    return decode_all(&q, a, ret, ret_n, e);
+}
+
+enum err
+token_row_list_org(struct store_tx *tx, struct id org, int64_t now_ms, struct arena *a,
+    struct token_row **ret, size_t *ret_n, struct error *e)
+{
+    struct query q = query_start(tx, LIST LIVE " AND t.org_id = $2" NEWEST);
+
+    query_int(&q, now_ms);
+    query_id(&q, org);
     return decode_all(&q, a, ret, ret_n, e);
 }
 

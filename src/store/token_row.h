@@ -30,11 +30,15 @@ struct str token_kind_name(enum token_kind kind); /* "admin", "org", "workspace"
 enum err token_row_insert(
     struct store_tx *tx, const struct token_row *t, struct error *e) MUST_CHECK;
 /*
- * The live token with this digest: not revoked, not expired at now_ms, its org not suspended.
+ * The live token with this digest: not revoked, not expired at now_ms; *ret_suspended: its org is.
  * ERR_NOT_FOUND otherwise. Takes no org: it is what tells the org.
  */
 enum err token_row_find(struct store_tx *tx, const uint8_t digest[static TOKEN_DIGEST_BYTES],
-    int64_t now_ms, struct arena *a, struct token_row *ret, struct error *e) MUST_CHECK;
+    int64_t now_ms, struct arena *a, struct token_row *ret, bool *ret_suspended,
+    struct error *e) MUST_CHECK;
+/* A live token of the org, by its id. ERR_NOT_FOUND. */
+enum err token_row_get(struct store_tx *tx, struct id org, struct id token, int64_t now_ms,
+    struct arena *a, struct token_row *ret, struct error *e) MUST_CHECK;
 /* Notes the use; writes at most once a minute, so that it may be called for every request. */
 enum err token_row_touch(
     struct store_tx *tx, struct id token, int64_t now_ms, struct error *e) MUST_CHECK;
@@ -44,6 +48,12 @@ enum err token_row_touch(
  */
 enum err token_row_revoke(struct store_tx *tx, struct id org, struct id token, int64_t now_ms,
     struct arena *a, struct token_row *ret, struct error *e) MUST_CHECK;
+/*
+ * Revokes all live tokens of a kind. org zero: the admin's; workspace is not looked at. The digests
+ * that the gateway must be told come from token_row_list() in the same transaction.
+ */
+enum err token_row_revoke_all(struct store_tx *tx, struct id org, enum token_kind kind,
+    int64_t now_ms, struct error *e) MUST_CHECK;
 /* A new end for a live usage token (a run that is renewed). ERR_NOT_FOUND. */
 enum err token_row_extend(struct store_tx *tx, struct id org, struct id token, int64_t now_ms,
     int64_t expires_ms, struct error *e) MUST_CHECK;
@@ -53,6 +63,9 @@ enum err token_row_extend(struct store_tx *tx, struct id org, struct id token, i
 enum err token_row_list(struct store_tx *tx, struct id org, struct id workspace,
     enum token_kind kind, int64_t now_ms, struct arena *a, struct token_row **ret, size_t *ret_n,
     struct error *e) MUST_CHECK;
+/* Live tokens of every kind, newest first: all that somebody could act for the org with. */
+enum err token_row_list_org(struct store_tx *tx, struct id org, int64_t now_ms, struct arena *a,
+    struct token_row **ret, size_t *ret_n, struct error *e) MUST_CHECK;
 enum err token_row_count_live(struct store_tx *tx, struct id org, struct id workspace,
     enum token_kind kind, int64_t now_ms, int64_t *ret, struct error *e) MUST_CHECK;
 /* Every live usage token of every org: what the gateway's policy is rebuilt from. */

@@ -1,5 +1,6 @@
 /* What a workspace holds of the node and gives back at its end. */
 #include "store/query.h"
+#include "store/watch.h"
 #include "store/workspace_row.h"
 
 static enum err
@@ -59,6 +60,28 @@ workspace_row_allot_uid(struct store_tx *tx, struct id org, struct id workspace,
 }
 
 enum err
+workspace_row_list_ids(struct store_tx *tx, struct id org, struct arena *a, struct id **ret,
+    size_t *ret_n, struct error *e)
+{
+    struct query q =
+        query_start(tx, "SELECT id FROM workspaces WHERE org_id = $1 AND node_id = $2");
+    struct id *rows = NULL;
+    size_t n = 0;
+
+    query_id(&q, org);
+    query_id(&q, store_tx_node(tx));
+    while (query_row(&q)) {
+        rows = query_array(a, rows, n, sizeof(*rows));
+        rows[n++] = query_get_id(&q);
+    }
+    if (query_end(&q, e) != ERR_OK)
+        return e->code;
+    *ret = rows;
+    *ret_n = n;
+    return ERR_OK;
+}
+
+enum err
 workspace_row_remove(struct store_tx *tx, struct id org, struct id workspace, struct error *e)
 {
     int64_t now = clock_ms();
@@ -81,7 +104,7 @@ workspace_row_remove(struct store_tx *tx, struct id org, struct id workspace, st
     query_int(&q, now);
     query_id(&q, org);
     query_id(&q, workspace);
-    if (query_run(&q, e) != ERR_OK)
+    if (query_run(&q, e) != ERR_OK || store_notify(tx, STORE_CHANGE_ANY, STR(""), e) != ERR_OK)
         return e->code;
     q = query_start(tx,
         "UPDATE workspaces SET desired = 'removed', status = 'removed', uid = NULL,"

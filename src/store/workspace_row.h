@@ -83,6 +83,10 @@ enum err workspace_row_list_node(struct store_tx *tx, struct arena *a, struct wo
 enum err workspace_row_find_org(
     struct store_tx *tx, struct id workspace, struct id *ret_org, struct error *e) MUST_CHECK;
 
+/* The ids of all workspaces the org ever had on this node, removed ones too: for its end. */
+enum err workspace_row_list_ids(struct store_tx *tx, struct id org, struct arena *a,
+    struct id **ret, size_t *ret_n, struct error *e) MUST_CHECK;
+
 /*
  * Writes the columns that describe it (name, role, runtime, parent, url, command, workspace_dir,
  * extra_models, required_env, budget limit) when w->version is still the stored one; ERR_CONFLICT

@@ -100,12 +100,12 @@ fixture_setup(void **state)
 int
 fixture_teardown(void **state)
 {
-    static const char *const suffixes[] = {"", "-wal", "-shm"};
+    static const char *const suffixes[] = {"", "-wal", "-shm", ".lock"};
     char name[128];
 
     store_close(TAKE(store));
     arena_done(&arena);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         snprintf(name, sizeof(name), "%s%s", path, suffixes[i]);
         unlink(name);
     }

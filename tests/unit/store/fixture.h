@@ -14,6 +14,7 @@
 #include "store/org_row.h"
 #include "store/platform_key.h"
 #include "store/query.h"
+#include "store/sealed_row.h"
 #include "store/secret_row.h"
 #include "store/token_row.h"
 #include "store/workspace_row.h"

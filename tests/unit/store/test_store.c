@@ -403,6 +403,49 @@ another_process_takes_nothing_away(void **state)
     }
 }
 
+/* As if nobody had ever migrated: the runner's own tables are gone, too. */
+static void
+drop_books(void)
+{
+    struct str target;
+    const struct db_driver *driver = db_driver_for(store_url, &target);
+    struct db *db;
+
+    OK(db_open(driver, target, 0, NULL, &db, &e));
+    assert_int_equal(db_exec(db, "DROP TABLE schema_migrations; DROP TABLE schema_lock"), DB_OK);
+    db_close(db);
+}
+
+/* Several purserds that start at once on a store that nobody has made yet. */
+static void
+processes_that_migrate_at_once_take_turns(void **state)
+{
+    enum { PROCESSES = 6 };
+    pid_t pids[PROCESSES];
+    int status, version = 0;
+
+    for (int round = 0; round < 3; round++) {
+        store_close(TAKE(store));
+        OK(store_migrate(store_url, 0, &e));
+        drop_books();
+        for (int i = 0; i < PROCESSES; i++) {
+            pids[i] = fork();
+            if (pids[i] == 0) {
+                execl("/proc/self/exe", "test-store", store_url.p, NULL);
+                _exit(255);
+            }
+        }
+        for (int i = 0; i < PROCESSES; i++) {
+            assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+            assert_true(WIFEXITED(status));
+            assert_int_equal(WEXITSTATUS(status), 0);
+        }
+        OK(store_version(store_url, &version, &e));
+        assert_int_equal(version, store_version_known());
+        OK(store_open(store_url, &store, &e));
+    }
+}
+
 static int runs;
 
 static enum err
@@ -437,6 +480,68 @@ a_lost_connection_is_replaced_and_the_transaction_run_again(void **state)
     in_read(has_one_99);
 }
 
+static pthread_barrier_t all_there;
+
+static enum err
+wait_for_all(struct store_tx *tx, void *ctx, struct error *err)
+{
+    pthread_barrier_wait(&all_there);
+    return ERR_OK;
+}
+
+static void *
+take_a_connection(void *ctx)
+{
+    struct error err;
+
+    return store_read(store, wait_for_all, NULL, &err) == ERR_OK ? NULL : ctx;
+}
+
+static enum err
+end_the_others(struct store_tx *tx, void *ctx, struct error *err)
+{
+    exec_sql(tx,
+        "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()");
+    return ERR_OK;
+}
+
+static long
+calls_of_a_read(void)
+{
+    store_fault_set(store, 0);
+    OK(store_read(store, read_everything, NULL, &e));
+    return store_fault_calls(store);
+}
+
+/* One failure is enough to know: not every connection of the pool is found dead in turn. */
+static void
+a_server_that_was_away_costs_one_failure(void **state)
+{
+    enum { CONNECTIONS = 8 };
+    pthread_t threads[CONNECTIONS];
+    struct store *other;
+    long healthy;
+
+    if (store_is_file)
+        return; /* no connection to lose */
+    assert_int_equal(pthread_barrier_init(&all_there, NULL, CONNECTIONS), 0);
+    for (int i = 0; i < CONNECTIONS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, take_a_connection, &all_there), 0);
+    for (int i = 0; i < CONNECTIONS; i++) {
+        void *broken;
+
+        pthread_join(threads[i], &broken);
+        assert_null(broken);
+    }
+    pthread_barrier_destroy(&all_there);
+    healthy = calls_of_a_read();
+    OK(store_open(store_url, &other, &e));
+    OK(store_tx(other, end_the_others, NULL, &e));
+    store_close(other);
+    assert_true(calls_of_a_read() <= healthy + 3); /* begin, roll back, open */
+}
+
 int
 main(int argc, char **argv)
 {
@@ -458,6 +563,8 @@ main(int argc, char **argv)
         STORE_TEST(many_threads_write_one_chain),
         STORE_TEST(two_stores_on_one_file_take_turns),
         STORE_TEST(another_process_takes_nothing_away),
+        STORE_TEST(processes_that_migrate_at_once_take_turns),
+        STORE_TEST(a_server_that_was_away_costs_one_failure),
         STORE_TEST(a_lost_connection_is_replaced_and_the_transaction_run_again),
     };
 
