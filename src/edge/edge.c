@@ -269,6 +269,30 @@ edge_token_revoke(struct edge *g, const uint8_t digest[static 32])
     pthread_mutex_unlock(&g->lock);
 }
 
+size_t
+edge_token_digests(struct edge *g, uint8_t (**ret)[32])
+{
+    size_t n;
+
+    pthread_mutex_lock(&g->lock);
+    n = policy_file_digests(&g->policy, ret);
+    pthread_mutex_unlock(&g->lock);
+    return n;
+}
+
+bool
+edge_holds_keys(struct edge *g, const struct id *keys, size_t n)
+{
+    bool same;
+
+    pthread_mutex_lock(&g->lock);
+    same = g->keys.keys_n == n;
+    for (size_t i = 0; same && i < n; i++)
+        same = key_ring_has_id(&g->keys, keys[i]);
+    pthread_mutex_unlock(&g->lock);
+    return same;
+}
+
 int64_t
 edge_policy_age_ms(struct edge *g)
 {

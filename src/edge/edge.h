@@ -37,6 +37,7 @@ struct edge_options {
     uint32_t worker_gid;            /* who may read the policy; 0: only we */
     struct str vendor_override_url; /* not empty: every vendor is there (the demo) */
     int64_t policy_max_age_ms;
+    int64_t auth_failures_per_minute; /* of the API, per client address; 0: no limit */
     const struct registry *registry; /* stays valid until edge_registry_changed() or edge_close() */
     edge_keys_fn *keys;
     void *keys_ctx;
@@ -72,6 +73,11 @@ void edge_token_revoke(struct edge *g, const uint8_t digest[static 32]);
  * purserd and go on calling. Call it when every live token was published again; the rest goes.
  */
 void edge_tokens_settled(struct edge *g);
+
+/* The digests of all tokens that are published now, to be freed by the caller; how many. */
+size_t edge_token_digests(struct edge *g, uint8_t (**ret)[32]);
+/* Are these the platform keys that the gateway has, no more and no less? */
+bool edge_holds_keys(struct edge *g, const struct id *keys, size_t n);
 
 /* Is there a platform key for this provider (so that the gateway can route to it)? */
 bool edge_has_platform_key(struct edge *g, struct str provider);

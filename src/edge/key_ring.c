@@ -55,21 +55,36 @@ key_ring_seal(struct edge_keys *k)
     memcpy(secret_room(k->message), &h, sizeof(h));
 }
 
+/* The next key of the message; false at its end, and when there is no message. */
+static bool
+next_key(const struct edge_keys *k, size_t *offset, struct keywire_key *ret)
+{
+    return k->message != NULL &&
+        keywire_next(str_slice(secret_expose(k->message), 0, k->n), offset, ret);
+}
+
 bool
 key_ring_has(const struct edge_keys *k, struct str provider)
 {
-    struct str message;
     struct keywire_key key;
     size_t offset = 0;
+    bool found = false;
 
-    if (k->message == NULL)
-        return false;
-    message = str_slice(secret_expose(k->message), 0, k->n);
-    while (keywire_next(message, &offset, &key)) {
-        if (str_equal(key.provider, provider))
-            return true;
-    }
-    return false;
+    while (!found && next_key(k, &offset, &key))
+        found = str_equal(key.provider, provider);
+    return found;
+}
+
+bool
+key_ring_has_id(const struct edge_keys *k, struct id id)
+{
+    struct keywire_key key;
+    size_t offset = 0;
+    bool found = false;
+
+    while (!found && next_key(k, &offset, &key))
+        found = memcmp(key.id, id.b, sizeof(id.b)) == 0;
+    return found;
 }
 
 enum err

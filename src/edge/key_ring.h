@@ -19,6 +19,7 @@ void key_ring_done(struct edge_keys *k);
 /* Writes the message's header; call once after the last key. */
 void key_ring_seal(struct edge_keys *k);
 bool key_ring_has(const struct edge_keys *k, struct str provider);
+bool key_ring_has_id(const struct edge_keys *k, struct id id);
 
 /* Binds and listens; 0600, so that only we and root can connect. Returns the descriptor. */
 enum err key_ring_listen(const char *path, int *ret_fd, struct error *e) MUST_CHECK;

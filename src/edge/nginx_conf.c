@@ -148,6 +148,51 @@ render_calls(bool tls, struct buf *out)
             "    location @error_anthropic { internal; purser error anthropic; }\n"));
 }
 
+/*
+ * What a bad credential costs its address. Only what the API refused with 401 is counted, so a good
+ * credential is never slowed down by bad ones beside it; nginx can count that only in a location of
+ * its own, behind the answer. Its text comes along in a header, for an internal redirect drops it.
+ */
+static void
+render_failed_auth_zone(const struct edge_options *o, struct buf *out)
+{
+    if (o->auth_failures_per_minute == 0)
+        return;
+    buf_addf(out,
+        "  limit_req_zone $binary_remote_addr zone=purser_failed:2m rate=%lldr/m;\n"
+        "  limit_req_status 429;\n"
+        "  limit_req_log_level info;\n",
+        (long long)o->auth_failures_per_minute);
+}
+
+static void
+render_failed_auth(const struct edge_options *o, struct buf *out)
+{
+    if (o->auth_failures_per_minute == 0)
+        return;
+    buf_addf(out,
+        "    location @purser_failed {\n"
+        "      limit_req zone=purser_failed burst=%lld nodelay;\n"
+        "      recursive_error_pages on;\n"
+        "      error_page 429 = @purser_limited;\n"
+        "      try_files /no/such/file @purser_refused;\n"
+        "    }\n",
+        (long long)o->auth_failures_per_minute);
+    buf_add(out,
+        STR("    location @purser_refused {\n"
+            "      default_type application/json;\n"
+            "      add_header Cache-Control no-store always;\n"
+            "      return 401 $upstream_http_x_purser_refused;\n"
+            "    }\n"
+            "    location @purser_limited {\n"
+            "      default_type application/json;\n"
+            "      add_header Retry-After 60 always;\n"
+            "      add_header Cache-Control no-store always;\n"
+            "      return 429 '{\"error\":\"too many requests with a bad credential came from this"
+            " address: correct it and try again in a minute\",\"code\":\"TOO_MANY_FAILURES\"}';\n"
+            "    }\n"));
+}
+
 static void
 render_server(const struct edge_options *o, const struct routes *routes, struct buf *out)
 {
@@ -172,15 +217,23 @@ render_server(const struct edge_options *o, const struct routes *routes, struct 
         "      proxy_set_header X-Forwarded-Proto $scheme;\n"
         "      proxy_set_header Connection \"\";\n"
         "      proxy_read_timeout 120s;\n"
-        "    }\n"
-        "  }\n}\n",
-        STR_ARG(o->api_socket));
+        "      proxy_hide_header X-Purser-Refused;\n"
+        "%s"
+        "    }\n",
+        STR_ARG(o->api_socket),
+        o->auth_failures_per_minute == 0 ? ""
+                                         : "      proxy_intercept_errors on;\n"
+                                           "      recursive_error_pages on;\n"
+                                           "      error_page 401 = @purser_failed;\n");
+    render_failed_auth(o, out);
+    buf_add(out, STR("  }\n}\n"));
 }
 
 void
 nginx_conf_render(const struct edge_options *o, const struct routes *routes, struct buf *out)
 {
     render_head(o, out);
+    render_failed_auth_zone(o, out);
     render_upstreams(routes, out);
     render_server(o, routes, out);
 }

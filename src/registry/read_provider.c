@@ -340,8 +340,9 @@ read_provider(
 {
     static const struct str fields[] = {STR_INIT("name"), STR_INIT("display_name"),
         STR_INIT("kind"), STR_INIT("auth_env"), STR_INIT("auth_token_env"),
-        STR_INIT("base_url_env"), STR_INIT("other_env"), STR_INIT("model_prefix_match"),
-        STR_INIT("upstream_vendor"), STR_INIT("endpoints"), STR_INIT("models")};
+        STR_INIT("base_url_env"), STR_INIT("other_env"), STR_INIT("key_prefixes"),
+        STR_INIT("model_prefix_match"), STR_INIT("upstream_vendor"), STR_INIT("endpoints"),
+        STR_INIT("models")};
     enum err err = yaml_check_map(&l->doc, map, "a provider", fields, COUNT(fields), e);
 
     if (err == ERR_OK)
@@ -356,6 +357,8 @@ read_provider(
         err = loader_read_names(l, map, STR("base_url_env"), YAML_OPTIONAL, &p->base_url_env, e);
     if (err == ERR_OK)
         err = loader_read_names(l, map, STR("other_env"), YAML_OPTIONAL, &p->other_env, e);
+    if (err == ERR_OK)
+        err = loader_read_texts(l, map, STR("key_prefixes"), false, &p->key_prefixes, e);
     if (err == ERR_OK)
         err = read_pattern(l, map, p, e);
     if (err == ERR_OK)

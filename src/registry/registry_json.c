@@ -100,6 +100,8 @@ registry_json_provider(const struct registry *r, const struct registry_provider 
     json_object_set_new(object, "auth_token_env", texts(r, p->inject_env));
     json_object_set_new(object, "base_url_env", texts(r, p->base_url_env));
     json_object_set_new(object, "other_env", texts(r, p->other_env));
+    if (p->key_prefixes.n > 0)
+        json_object_set_new(object, "key_prefixes", texts(r, p->key_prefixes));
     json_object_set_new(object, "model_prefix_match", rtext(r, p->pattern));
     json_object_set_new(object, "upstream_vendor", rtext(r, p->upstream_vendor));
     json_object_set_new(object, "endpoints", endpoints(r, p));

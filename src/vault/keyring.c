@@ -1,19 +1,11 @@
 #include "vault/keyring.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <sodium.h>
-#include <sys/stat.h>
+#include <stdio.h>
 
-#include "base/cleanup.h"
 #include "core/num.h"
 
-enum { HEX_BYTES = 2 * KEY_BYTES, FILE_PATH_MAX = 4096 };
-
-#define WAY_OUT                                                                                    \
-    "; put the file back from a backup (without it the stored secrets stay sealed); if there is "  \
-    "no"                                                                                           \
-    " backup, move the file and the store away, start again and set every secret anew"
+enum { HEX_BYTES = 2 * KEY_BYTES };
 
 static const struct str title = STR_INIT("purser-keyring 1");
 
@@ -67,8 +59,8 @@ parse_key(struct str line, struct keyring *k)
     return true;
 }
 
-static bool
-parse(struct str text, struct keyring *k)
+bool
+keyring_parse(struct str text, struct keyring *k)
 {
     uint8_t check[KEY_BYTES], found[KEY_BYTES];
     const char *begin = text.p;
@@ -93,153 +85,64 @@ parse(struct str text, struct keyring *k)
     return sodium_memcmp(check, found, sizeof(check)) == 0 && keyring_find(k, k->current) != NULL;
 }
 
-static enum err
-read_all(int fd, const char *path, char *room, size_t *ret_n, struct error *e)
-{
-    size_t n = 0;
-    ssize_t got;
-
-    while ((got = read(fd, room + n, KEYRING_TEXT_MAX - n)) != 0) {
-        if (got < 0 && errno != EINTR)
-            return fail_errno(e, ERR_MASTER_KEY_UNREADABLE, "reading the master key %s", path);
-        n += got > 0 ? (size_t)got : 0;
-    }
-    *ret_n = n;
-    return ERR_OK;
-}
-
-/*
- * Ours, nobody else's to read, and a plain file: else anybody could have put it there or seen it.
- */
-static enum err
-check_owner(int fd, const char *path, struct error *e)
-{
-    struct stat st;
-
-    if (fstat(fd, &st) != 0)
-        return fail_errno(e, ERR_MASTER_KEY_UNREADABLE, "looking at the master key %s", path);
-    if (!S_ISREG(st.st_mode))
-        return fail(
-            e, ERR_MASTER_KEY_UNREADABLE, "the master key %s is not a plain file" WAY_OUT, path);
-    if (st.st_uid != geteuid())
-        return fail(e, ERR_MASTER_KEY_UNREADABLE,
-            "the master key %s belongs to user %u, purser runs as %u: run it as that user or chown "
-            "the file",
-            path, (unsigned)st.st_uid, (unsigned)geteuid());
-    if ((st.st_mode & 077) != 0)
-        return fail(e, ERR_MASTER_KEY_UNREADABLE,
-            "the master key %s can be reached by others (mode %04o): chmod 600 it, and if somebody "
-            "may"
-            " have read it, rotate the keys",
-            path, (unsigned)(st.st_mode & 07777));
-    return ERR_OK;
-}
-
-static bool
-path_copy(struct str path, const char *suffix, char ret[static FILE_PATH_MAX])
-{
-    int n = snprintf(ret, FILE_PATH_MAX, "%.*s%s", STR_ARG(path), suffix);
-
-    return path.n > 0 && n > 0 && n < FILE_PATH_MAX;
-}
-
-enum err
-keyring_read(struct str path, struct secret **ret, struct error *e)
-{
-    char name[FILE_PATH_MAX];
-    AUTO_SECRET struct secret *text = NULL;
-    AUTO_SECRET struct secret *ring = NULL;
-    size_t n = 0;
-
-    if (!path_copy(path, "", name))
-        return fail(e, ERR_MASTER_KEY_UNREADABLE, "the master key's path is empty or too long");
-    AUTO_CLOSE int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0)
-        return fail_errno(e, ERR_MASTER_KEY_UNREADABLE, "opening the master key %s", name);
-    if (check_owner(fd, name, e) != ERR_OK ||
-        secret_new_room(KEYRING_TEXT_MAX, &text, e) != ERR_OK ||
-        secret_new_room(sizeof(struct keyring), &ring, e) != ERR_OK ||
-        read_all(fd, name, secret_room(text), &n, e) != ERR_OK)
-        return e->code;
-    if (!parse((struct str){secret_room(text), n}, (struct keyring *)(void *)secret_room(ring)))
-        return fail(
-            e, ERR_MASTER_KEY_UNREADABLE, "the master key %s is cut or garbled" WAY_OUT, name);
-    *ret = TAKE(ring);
-    return ERR_OK;
-}
-
-/* Writes a keyring with one fresh key into locked memory; returns its length. */
+/* Appends; the room is KEYRING_TEXT_MAX, which holds KEYRING_KEYS_MAX keys. */
 static size_t
-compose(char room[static KEYRING_TEXT_MAX])
+add_key_line(char *room, size_t n, const char *word, const uint8_t key[static KEY_BYTES])
 {
-    uint8_t keys[2][KEY_BYTES], check[KEY_BYTES];
-    char hex[2][HEX_BYTES + 1], check_hex[HEX_BYTES + 1];
-    int n;
+    char hex[HEX_BYTES + 1];
 
-    randombytes_buf(keys, sizeof(keys));
-    sodium_bin2hex(hex[0], sizeof(hex[0]), keys[0], KEY_BYTES);
-    sodium_bin2hex(hex[1], sizeof(hex[1]), keys[1], KEY_BYTES);
-    n = snprintf(room, KEYRING_TEXT_MAX, "%s\nfingerprint %s\nkey 1 %s\ncurrent 1\n", title.p,
-        hex[0], hex[1]);
-    crypto_hash_sha256(check, (const uint8_t *)room, (size_t)n);
-    sodium_bin2hex(check_hex, sizeof(check_hex), check, sizeof(check));
-    n += snprintf(room + n, KEYRING_TEXT_MAX - (size_t)n, "check %s\n", check_hex);
-    sodium_memzero(keys, sizeof(keys));
+    sodium_bin2hex(hex, sizeof(hex), key, KEY_BYTES);
+    n += (size_t)snprintf(room + n, KEYRING_TEXT_MAX - n, "%s %s\n", word, hex);
     sodium_memzero(hex, sizeof(hex));
-    return (size_t)n;
+    return n;
 }
 
-static bool
-write_durably(int fd, const char *p, size_t n)
+size_t
+keyring_compose(const struct keyring *k, char room[static KEYRING_TEXT_MAX])
 {
-    while (n > 0) {
-        ssize_t put = write(fd, p, n);
+    uint8_t check[KEY_BYTES];
+    char word[32];
+    size_t n = (size_t)snprintf(room, KEYRING_TEXT_MAX, "%s\n", title.p);
 
-        if (put < 0 && errno != EINTR)
-            return false;
-        p += put > 0 ? put : 0;
-        n -= put > 0 ? (size_t)put : 0;
+    n = add_key_line(room, n, "fingerprint", k->fingerprint.b);
+    for (size_t i = 0; i < k->n; i++) {
+        snprintf(word, sizeof(word), "key %lld", (long long)k->keys[i].id);
+        n = add_key_line(room, n, word, k->keys[i].key.b);
     }
-    return fsync(fd) == 0;
+    n += (size_t)snprintf(room + n, KEYRING_TEXT_MAX - n, "current %lld\n", (long long)k->current);
+    crypto_hash_sha256(check, (const uint8_t *)room, n);
+    return add_key_line(room, n, "check", check);
 }
 
-static bool
-sync_folder_of(const char *path)
+bool
+keyring_add(struct keyring *k)
 {
-    const char *slash = strrchr(path, '/');
-    char folder[FILE_PATH_MAX];
-
-    snprintf(folder, sizeof(folder), "%.*s", slash == NULL ? 1 : (int)(slash - path) + 1,
-        slash == NULL ? "." : path);
-    AUTO_CLOSE int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd >= 0 && fsync(fd) == 0;
+    if (k->n == KEYRING_KEYS_MAX)
+        return false;
+    k->keys[k->n].id = k->n == 0 ? 1 : k->keys[k->n - 1].id + 1;
+    randombytes_buf(k->keys[k->n].key.b, KEY_BYTES);
+    k->n++;
+    return true;
 }
 
-/* Whole or not at all: written aside, then linked, which unlike a rename never replaces a file. */
-enum err
-keyring_make(struct str path, struct error *e)
+void
+keyring_fresh(struct keyring *k)
 {
-    char name[FILE_PATH_MAX], aside[FILE_PATH_MAX];
-    AUTO_SECRET struct secret *text = NULL;
-    bool written, linked;
-    int saved;
+    *k = (struct keyring){.current = 1};
+    randombytes_buf(k->fingerprint.b, KEY_BYTES);
+    (void)keyring_add(k);
+}
 
-    if (!path_copy(path, "", name) || !path_copy(path, ".new", aside))
-        return fail(e, ERR_MASTER_KEY_UNREADABLE, "the master key's path is empty or too long");
-    if (secret_new_room(KEYRING_TEXT_MAX, &text, e) != ERR_OK)
-        return e->code;
-    unlink(aside); /* of a start that was killed */
-    AUTO_CLOSE int fd = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return fail_errno(e, ERR_MASTER_KEY_UNREADABLE, "making the master key %s", name);
-    written =
-        fchmod(fd, 0600) == 0 && write_durably(fd, secret_room(text), compose(secret_room(text)));
-    linked = written && link(aside, name) == 0;
-    saved = errno;
-    unlink(aside);
-    errno = saved;
-    if (!linked || !sync_folder_of(name))
-        return fail_errno(e, written && saved == EEXIST ? ERR_CONFLICT : ERR_MASTER_KEY_UNREADABLE,
-            "making the master key %s", name);
-    return ERR_OK;
+void
+keyring_remove(struct keyring *k, int64_t id)
+{
+    size_t at = 0;
+
+    while (at < k->n && k->keys[at].id != id)
+        at++;
+    if (at == k->n)
+        return;
+    memmove(&k->keys[at], &k->keys[at + 1], (k->n - at - 1) * sizeof(k->keys[0]));
+    k->n--;
+    sodium_memzero(&k->keys[k->n], sizeof(k->keys[0]));
 }
