@@ -2,6 +2,7 @@
 #include "api/agent.h"
 
 #include "store/event_row.h"
+#include "store/org_row.h"
 #include "store/token_row.h"
 
 struct stop {
@@ -26,6 +27,8 @@ stop_tx(struct store_tx *tx, void *ctx, struct error *e)
 
     if (code == ERR_OK && w.status == WORKSPACE_REMOVED)
         return fail(e, ERR_GONE, "workspace removed");
+    if (code == ERR_OK && s->desired == WORKSPACE_DESIRED_RUNNING)
+        code = org_row_check_active(tx, s->org, e); /* a restart that could not start again */
     if (code == ERR_OK) {
         code = workspace_row_set_desired(tx, s->org, s->workspace, s->desired, e);
     }

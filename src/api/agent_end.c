@@ -196,8 +196,9 @@ struct recovery {
     struct arena arena;
     struct token_row *tokens;
     size_t tokens_n;
-    struct workspace_row *workspaces;
+    struct workspace_row *workspaces; /* of this node */
     size_t workspaces_n;
+    struct id *ours;                /* their ids, sorted */
     const struct token_row *ended;  /* the one that ended_tx revokes */
     const struct workspace_row *up; /* the one that up_tx sets online */
 };
@@ -244,12 +245,26 @@ runs(const struct launch_status *st)
     return st->state == LAUNCH_RUNNING || st->state == LAUNCH_STARTING;
 }
 
+static int
+compare_ids(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct id));
+}
+
+/* Other nodes on this store have agents, too; only they know whether those run. */
+static bool
+is_ours(const struct recovery *r, struct id workspace)
+{
+    return bsearch(&workspace, r->ours, r->workspaces_n, sizeof(workspace), compare_ids) != NULL;
+}
+
 /* A token lives as long as its start does, or, for a run, until it expires. */
 static enum err
 recover_token(struct recovery *r, const struct token_row *t, struct error *e)
 {
     struct launch_status st = launch_status(r->api->launcher, t->workspace);
-    bool alive = t->expires_ms != 0 || (runs(&st) && id_equal(st.start, t->decision));
+    bool alive = t->expires_ms != 0 || (runs(&st) && id_equal(st.start, t->decision)) ||
+        !is_ours(r, t->workspace);
     struct edge_token published = {.token = t->id,
         .org = t->org,
         .workspace = t->workspace,
@@ -291,6 +306,12 @@ agent_recover(struct api *a, struct error *e)
     AUTO(recovery_done) struct recovery r = {.api = a};
     enum err code = store_read(a->o.store, recovery_tx, &r, e);
 
+    if (code == ERR_OK) {
+        r.ours = arena_array(&r.arena, r.workspaces_n + 1, sizeof(*r.ours));
+        for (size_t i = 0; i < r.workspaces_n; i++)
+            r.ours[i] = r.workspaces[i].id;
+        qsort(r.ours, r.workspaces_n, sizeof(*r.ours), compare_ids);
+    }
     for (size_t i = 0; code == ERR_OK && i < r.tokens_n; i++)
         code = recover_token(&r, &r.tokens[i], e);
     if (code == ERR_OK)

@@ -3,6 +3,7 @@
 #include "api/decision.h"
 #include "api/plan.h"
 #include "store/event_row.h"
+#include "store/org_row.h"
 #include "store/token_row.h"
 
 enum { UID_FIRST = LAUNCH_UID_FIRST, UID_COUNT = LAUNCH_UID_LAST - LAUNCH_UID_FIRST + 1 };
@@ -151,9 +152,10 @@ intent_tx(struct store_tx *tx, void *ctx, struct error *e)
     struct start *s = ctx;
     const struct agent_request *q = s->request;
     int64_t first = s->api->o.uid_first == 0 ? UID_FIRST : s->api->o.uid_first;
-    enum err code =
-        workspace_row_set_desired(tx, q->org, q->workspace, WORKSPACE_DESIRED_RUNNING, e);
+    enum err code = org_row_check_active(tx, q->org, e);
 
+    if (code == ERR_OK)
+        code = workspace_row_set_desired(tx, q->org, q->workspace, WORKSPACE_DESIRED_RUNNING, e);
     if (code == ERR_OK) {
         code = workspace_row_set_status(
             tx, q->org, q->workspace, WORKSPACE_PROVISIONING, STR_NONE, STR_NONE, e);

@@ -1,4 +1,6 @@
 #include "api/agent.h"
+#include "api/reseal.h"
+#include "api/org.h"
 #include "api/restart.h"
 #include "api/routes.h"
 
@@ -115,11 +117,17 @@ api_start(struct api *a, struct launcher *launcher, struct error *e)
     a->launcher = launcher;
     code = agent_recover(a, e);
     if (code == ERR_OK)
+        code = org_suspended_settle(a, e);
+    if (code == ERR_OK)
         code = restarts_open(a, RESTART_DELAY_MS, &a->restarts, e);
     if (code == ERR_OK)
+        code = reseal_open(a, &a->reseal, e);
+    if (code == ERR_OK)
         code = http_start(&http, &a->http, e);
-    if (code != ERR_OK)
+    if (code != ERR_OK) {
+        reseal_close(TAKE(a->reseal));
         restarts_close(TAKE(a->restarts));
+    }
     return code;
 }
 
@@ -131,6 +139,7 @@ api_stop(struct api *a)
     /* Requests first: after that nobody asks for a restart any more. */
     http_stop(TAKE(a->http));
     restarts_close(TAKE(a->restarts));
+    reseal_close(TAKE(a->reseal));
 }
 
 void

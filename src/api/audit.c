@@ -84,11 +84,11 @@ audit_chains_json(const struct audit_chain *chains, size_t n)
 
         valid = valid && c->valid;
         json_array_append_new(list,
-            json_pack("{s:o, s:o, s:o, s:I, s:o, s:b, s:o}", "chain",
-                json_str(audit_type_name(c->type)), "org_id", json_id(c->org), "node_id",
-                json_id(c->node), "entries", (json_int_t)c->entries, "head",
-                json_hex(c->head, sizeof(c->head)), "valid", (int)c->valid, "why",
-                json_str_or_null(c->why)));
+            json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:b, s:o}", "chain",
+                json_str(audit_type_name(c->type)), "org_id", json_id(c->org), "org_slug",
+                json_str_or_null(c->slug), "node_id", json_id(c->node), "entries",
+                (json_int_t)c->entries, "head", json_hex(c->head, sizeof(c->head)), "valid",
+                (int)c->valid, "why", json_str_or_null(c->why)));
     }
     return json_pack("{s:b, s:o, s:s}", "valid", (int)valid, "chains", list, "cannot_show",
         "A chain shows every change to what stands between its first entry and its head. It cannot "

@@ -15,7 +15,7 @@ json_t *audit_decision_json(const struct decision_row *d);
  * next page.
  */
 json_t *audit_page_json(const struct decision_row *rows, size_t n, size_t max);
-/* {valid, chains: [{chain, org_id, node_id, entries, head, valid, why}], cannot_show}. */
+/* {valid, chains: [{chain, org_id, org_slug, node_id, entries, head, valid, why}], cannot_show}. */
 json_t *audit_chains_json(const struct audit_chain *chains, size_t n);
 
 #endif

@@ -144,6 +144,8 @@ on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
         return;
     *con_cls = NULL;
     json_decref(x->request.answer);
+    if (x->request.file.there)
+        close(x->request.file.fd);
     if (x->begun) {
         buf_wipe(&x->body);
         buf_done(&x->body);
@@ -195,27 +197,43 @@ http_header_set(struct http_request *r, const char *name, struct str value)
     r->headers[r->headers_n++] = (struct http_header){name, arena_dup(&r->arena, value)};
 }
 
+static struct MHD_Response *
+response_of(struct http_request *r)
+{
+    struct MHD_Response *response;
+    char *text;
+
+    if (r->file.there) {
+        r->file.there = false; /* libmicrohttpd closes it from here on */
+        response = MHD_create_response_from_fd64(r->file.bytes, r->file.fd);
+        if (response == NULL)
+            close(r->file.fd);
+        else
+            MHD_add_response_header(response, "Content-Type", r->file.type);
+        return response;
+    }
+    text = r->answer == NULL ? NULL : json_dumps(r->answer, JSON_COMPACT);
+    if (text == NULL)
+        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    /* The text comes from jansson's wiping allocator and goes back there. */
+    response =
+        MHD_create_response_from_buffer_with_free_callback(strlen(text), text, json_wiping_free);
+    if (response == NULL)
+        json_wiping_free(text);
+    else
+        MHD_add_response_header(response, "Content-Type", "application/json");
+    return response;
+}
+
 static enum MHD_Result
 send_answer(struct MHD_Connection *connection, struct exchange *x, bool cut_off)
 {
     struct http_request *r = &x->request;
-    struct MHD_Response *response;
+    struct MHD_Response *response = response_of(r);
     enum MHD_Result sent;
-    char *text = r->answer == NULL ? NULL : json_dumps(r->answer, JSON_COMPACT);
 
-    if (text != NULL) {
-        /* The text comes from jansson's wiping allocator and goes back there. */
-        response = MHD_create_response_from_buffer_with_free_callback(
-            strlen(text), text, json_wiping_free);
-    } else {
-        response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-    }
-    if (response == NULL) {
-        json_wiping_free(text);
+    if (response == NULL)
         return MHD_NO;
-    }
-    if (text != NULL)
-        MHD_add_response_header(response, "Content-Type", "application/json");
     MHD_add_response_header(response, "Cache-Control", "no-store");
     if (cut_off)
         MHD_add_response_header(response, "Connection", "close");

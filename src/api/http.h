@@ -51,6 +51,13 @@ struct http_request {
     /* The answer. body NULL: none. */
     int status;
     json_t *answer;
+    /* In the place of answer: a file to send as it is. http.c closes it. */
+    struct http_file {
+        bool there;
+        int fd;
+        uint64_t bytes;
+        const char *type; /* Content-Type; static */
+    } file;
     struct http_header headers[HTTP_HEADERS_MAX];
     size_t headers_n;
     void *user; /* the owner's state of this request, in the arena */

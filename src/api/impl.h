@@ -22,6 +22,7 @@ struct registry_ref {
 struct inflight;
 struct agent_run;
 struct restarts;
+struct reseal;
 
 enum { API_WORKSPACE_LOCKS = 64 };
 
@@ -39,6 +40,7 @@ struct api {
     pthread_mutex_t runs_lock;
     struct agent_run *runs; /* the current start of each workspace that was started since we run */
     struct restarts *restarts; /* NULL: not serving */
+    struct reseal *reseal;     /* the same */
     int64_t started_ms;
 };
 

@@ -73,6 +73,19 @@ json_get_bool(json_t *o, const char *name, bool *ret, struct error *e)
 }
 
 enum err
+json_get_int(json_t *o, const char *name, int64_t *ret, struct error *e)
+{
+    json_t *v = json_object_get(o, name);
+
+    if (v == NULL || json_is_null(v))
+        return ERR_OK;
+    if (!json_is_integer(v))
+        return fail(e, ERR_INVALID_REQUEST, "\"%s\" must be a whole number", name);
+    *ret = json_integer_value(v);
+    return ERR_OK;
+}
+
+enum err
 json_get_strs(
     json_t *o, const char *name, struct arena *a, struct str **ret, size_t *ret_n, struct error *e)
 {
@@ -134,10 +147,10 @@ json_id(struct id id)
 json_t *
 json_hex(const uint8_t *p, size_t n)
 {
-    char text[2 * 64 + 1];
+    AUTO_FREE char *text = calloc(2, n + 1);
 
-    ENSURE(n <= 64);
-    sodium_bin2hex(text, sizeof(text), p, n);
+    ENSURE(text != NULL);
+    sodium_bin2hex(text, 2 * n + 1, p, n);
     return json_string(text);
 }
 

@@ -21,6 +21,7 @@ enum err json_object_parse(struct str body, json_t **ret, struct error *e) MUST_
 /* Absent and null leave *ret as it is. ERR_INVALID_REQUEST when the type is another one. */
 enum err json_get_str(json_t *o, const char *name, struct str *ret, struct error *e) MUST_CHECK;
 enum err json_get_bool(json_t *o, const char *name, bool *ret, struct error *e) MUST_CHECK;
+enum err json_get_int(json_t *o, const char *name, int64_t *ret, struct error *e) MUST_CHECK;
 enum err json_get_strs(json_t *o, const char *name, struct arena *a, struct str **ret,
     size_t *ret_n, struct error *e) MUST_CHECK;
 

@@ -1,10 +1,9 @@
-/* Orgs, for the admin. */
-#include "api/impl.h"
-#include "store/org_row.h"
+/* Orgs, for the admin: made, shown, renamed. Their export, suspension and end: org_*.c. */
+#include "api/org.h"
 
 enum { SLUG_MAX_BYTES = 63, NAME_MAX_BYTES = 255 };
 
-static json_t *
+json_t *
 org_json(const struct org_row *o)
 {
     return json_pack("{s:o, s:o, s:o, s:b, s:o, s:I}", "id", json_id(o->id), "slug",
@@ -12,20 +11,54 @@ org_json(const struct org_row *o)
         json_str(org_vendor_keys_name(o->vendor_keys)), "created_at", (json_int_t)o->created_ms);
 }
 
-/* A slug must not read as an id: X-Molecule-Org-Id takes either. */
-static bool
-slug_is_valid(struct str s)
+/* As a label of a host name; and it must not read as an id: X-Molecule-Org-Id takes either. */
+static enum err
+slug_check(struct str s, struct error *e)
 {
+    bool good = s.n > 0 && s.n <= SLUG_MAX_BYTES && s.p[0] != '-' && s.p[s.n - 1] != '-';
     struct id id;
 
-    for (size_t i = 0; i < s.n; i++) {
-        bool letter = s.p[i] >= 'a' && s.p[i] <= 'z';
-        bool digit = s.p[i] >= '0' && s.p[i] <= '9';
+    for (size_t i = 0; good && i < s.n; i++)
+        good =
+            (s.p[i] >= 'a' && s.p[i] <= 'z') || (s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == '-';
+    if (good && !id_parse(s, &id))
+        return ERR_OK;
+    return fail(e, ERR_INVALID_REQUEST,
+        "a slug is made of a-z, 0-9 and - (not first, not last), at most %d, and is no UUID",
+        SLUG_MAX_BYTES);
+}
 
-        if (!letter && !digit && (s.p[i] != '-' || i == 0))
-            return false;
-    }
-    return s.n > 0 && s.n <= SLUG_MAX_BYTES && !id_parse(s, &id);
+/* What the body says; the rest stays as *o has it. */
+static enum err
+org_read(struct call *c, struct org_row *o, struct error *e)
+{
+    struct str policy = org_vendor_keys_name(o->vendor_keys);
+    enum err code = call_body(c, false, e);
+
+    if (code == ERR_OK)
+        code = json_get_str(c->body, "slug", &o->slug, e);
+    if (code == ERR_OK)
+        code = json_get_str(c->body, "name", &o->name, e);
+    if (code == ERR_OK)
+        code = json_get_str(c->body, "vendor_keys", &policy, e);
+    if (code == ERR_OK)
+        code = slug_check(o->slug, e);
+    if (code != ERR_OK)
+        return code;
+    if (o->name.n > NAME_MAX_BYTES || str_find_char(o->name, '\n') < o->name.n)
+        return fail(
+            e, ERR_INVALID_REQUEST, "\"name\" is one line of at most %d bytes", NAME_MAX_BYTES);
+    if (!org_vendor_keys_from_name(policy, &o->vendor_keys))
+        return fail(e, ERR_INVALID_REQUEST, "vendor_keys is \"reject\" or \"allow\"");
+    return ERR_OK;
+}
+
+static enum err
+slug_taken(enum err code, const struct org_row *o, struct error *e)
+{
+    if (code != ERR_CONFLICT)
+        return code;
+    return fail(e, ERR_CONFLICT, "the slug \"%.*s\" is taken", STR_ARG(o->slug));
 }
 
 static enum err
@@ -38,71 +71,74 @@ enum err
 org_create(struct call *c, struct error *e)
 {
     struct org_row org = {.id = id_new(), .created_ms = clock_ms()};
-    struct str policy = STR("reject");
-    enum err code = call_body(c, false, e);
+    enum err code = org_read(c, &org, e);
 
+    if (code == ERR_OK && org.name.n == 0)
+        org.name = org.slug;
     if (code == ERR_OK)
-        code = json_get_str(c->body, "slug", &org.slug, e);
-    org.name = org.slug;
-    if (code == ERR_OK)
-        code = json_get_str(c->body, "name", &org.name, e);
-    if (code == ERR_OK)
-        code = json_get_str(c->body, "vendor_keys", &policy, e);
-    if (code != ERR_OK)
-        return code;
-    if (!slug_is_valid(org.slug)) {
-        return fail(e, ERR_INVALID_REQUEST,
-            "a slug is made of a-z, 0-9 and -, at most %d, and is no UUID", SLUG_MAX_BYTES);
-    }
-    if (org.name.n > NAME_MAX_BYTES || memchr(org.name.p, '\n', org.name.n) != NULL)
-        return fail(
-            e, ERR_INVALID_REQUEST, "\"name\" is one line of at most %d bytes", NAME_MAX_BYTES);
-    if (!org_vendor_keys_from_name(policy, &org.vendor_keys))
-        return fail(e, ERR_INVALID_REQUEST, "vendor_keys is \"reject\" or \"allow\"");
-    code = store_tx_durable(c->api->o.store, insert_tx, &org, e);
-    if (code == ERR_CONFLICT)
-        return fail(e, ERR_CONFLICT, "the slug \"%.*s\" is taken", STR_ARG(org.slug));
+        code = slug_taken(store_tx_durable(c->api->o.store, insert_tx, &org, e), &org, e);
     return code == ERR_OK ? call_answer(c, 201, org_json(&org)) : code;
 }
 
-struct policy {
+enum err
+org_find_tx(struct store_tx *tx, struct call *c, struct org_row *ret, struct error *e)
+{
+    struct arena *a = &c->http->arena;
+    struct id id;
+    enum err code = id_parse(c->name, &id) ? org_row_get(tx, id, a, ret, e)
+                                           : org_row_get_by_slug(tx, c->name, a, ret, e);
+
+    if (code != ERR_NOT_FOUND)
+        return code;
+    return fail(e, code, "there is no org \"%.*s\" (purser org list)", STR_ARG(c->name));
+}
+
+struct one {
     struct call *c;
     struct org_row org;
-    enum org_vendor_keys vendor_keys;
 };
 
-/* The org in the path goes by its id or its slug, as in X-Molecule-Org-Id. */
 static enum err
-policy_tx(struct store_tx *tx, void *ctx, struct error *e)
+get_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
-    struct policy *p = ctx;
-    struct arena *a = &p->c->http->arena;
-    struct id id;
-    enum err code = id_parse(p->c->name, &id) ? org_row_get(tx, id, a, &p->org, e)
-                                              : org_row_get_by_slug(tx, p->c->name, a, &p->org, e);
+    struct one *o = ctx;
 
-    if (code == ERR_NOT_FOUND)
-        return fail(e, code, "there is no org \"%.*s\"", STR_ARG(p->c->name));
+    return org_find_tx(tx, o->c, &o->org, e);
+}
+
+enum err
+org_get(struct call *c, struct error *e)
+{
+    struct one o = {.c = c};
+    enum err code = store_read(c->api->o.store, get_tx, &o, e);
+
+    return code == ERR_OK ? call_answer(c, 200, org_json(&o.org)) : code;
+}
+
+static enum err
+patch_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct one *o = ctx;
+    enum err code = org_find_tx(tx, o->c, &o->org, e);
+
     if (code == ERR_OK)
-        code = org_row_set_vendor_keys(tx, p->org.id, p->vendor_keys, e);
-    p->org.vendor_keys = p->vendor_keys;
-    return code;
+        code = org_read(o->c, &o->org, e);
+    return code == ERR_OK ? slug_taken(org_row_update(tx, &o->org, e), &o->org, e) : code;
 }
 
 enum err
 org_patch(struct call *c, struct error *e)
 {
-    struct policy p = {.c = c};
-    struct str policy = STR_NONE;
+    struct one o = {.c = c};
     enum err code = call_body(c, false, e);
 
+    if (code == ERR_OK && json_object_get(c->body, "slug") == NULL &&
+        json_object_get(c->body, "name") == NULL && json_object_get(c->body, "vendor_keys") == NULL)
+        return fail(
+            e, ERR_INVALID_REQUEST, "say what to change: \"slug\", \"name\" or \"vendor_keys\"");
     if (code == ERR_OK)
-        code = json_get_str(c->body, "vendor_keys", &policy, e);
-    if (code == ERR_OK && !org_vendor_keys_from_name(policy, &p.vendor_keys))
-        return fail(e, ERR_INVALID_REQUEST, "vendor_keys is \"reject\" or \"allow\"");
-    if (code == ERR_OK)
-        code = store_tx_durable(c->api->o.store, policy_tx, &p, e);
-    return code == ERR_OK ? call_answer(c, 200, org_json(&p.org)) : code;
+        code = store_tx_durable(c->api->o.store, patch_tx, &o, e);
+    return code == ERR_OK ? call_answer(c, 200, org_json(&o.org)) : code;
 }
 
 struct list {

@@ -6,6 +6,8 @@
 
 #include <strings.h>
 
+enum { AUTH_FAILURES_LOGGED_PER_S = 20 };
+
 const struct route routes[] = {
 #define X(method, pattern, who, org, max_body, handler)                                            \
     {HTTP_##method, pattern, who, org, max_body, handler, #handler},
@@ -200,8 +202,52 @@ org_take(struct call *c, struct error *e)
     }
     code = store_read(c->api->o.store, admin_org_tx, &l, e);
     if (code == ERR_NOT_FOUND && l.chosen.n > 0)
-        return fail(e, code, "there is no org \"%.*s\"", STR_ARG(l.chosen));
+        return fail(e, code, "there is no org \"%.*s\" (purser org list)", STR_ARG(l.chosen));
     return call_not_found(code, "workspace not found", e);
+}
+
+/*
+ * A line per failure, never with the token; bounded, so that whoever tries credentials by the
+ * thousand does not fill the disk as well.
+ */
+static void
+auth_failed_log(const struct call *c)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static int64_t second;
+    static unsigned said, dropped;
+    int64_t now = clock_monotonic_ms() / 1000;
+    unsigned missed = 0;
+    bool say;
+
+    pthread_mutex_lock(&lock);
+    if (now != second) {
+        missed = dropped;
+        second = now;
+        said = dropped = 0;
+    }
+    say = said < AUTH_FAILURES_LOGGED_PER_S;
+    said += say;
+    dropped += !say;
+    pthread_mutex_unlock(&lock);
+    if (missed > 0)
+        log_warn("api", "authentication failed %u more times", missed);
+    if (say)
+        log_warn("api", "authentication failed client=%.*s method=%s route=%s",
+            STR_ARG(http_client(c->http)), http_method_name(c->http->method), c->route->pattern);
+}
+
+/* nginx counts what is refused here (edge/nginx_conf.c) and needs the answer in a header for that. */
+static void
+auth_failed(struct call *c, const struct error *e)
+{
+    AUTO_JSON json_t *answer = json_pack("{s:s, s:s}", "error", e->text, "code", err_name(e->code));
+    char *text = json_dumps(answer, JSON_COMPACT);
+
+    http_header_set(c->http, "WWW-Authenticate", STR("Bearer"));
+    http_header_set(c->http, "X-Purser-Refused", str_from_cstr(text));
+    json_wiping_free(text);
+    auth_failed_log(c);
 }
 
 /* Everything that can be said before the body is read. */
@@ -220,13 +266,14 @@ call_begin(struct call *c, struct error *e)
         return code;
     code = auth_principal(
         c->api->o.store, http_header_get(c->http, "Authorization"), &c->principal, e);
-    if (code == ERR_UNAUTHORIZED) {
-        http_header_set(c->http, "WWW-Authenticate", STR("Bearer"));
-        log_warn("api", "authentication failed client=%.*s method=%s route=%s",
-            STR_ARG(http_client(c->http)), http_method_name(c->http->method), c->route->pattern);
-    }
+    if (code == ERR_UNAUTHORIZED)
+        auth_failed(c, e);
     if (code != ERR_OK)
         return code;
+    if (c->principal.suspended) {
+        return fail(e, ERR_ORG_SUSPENDED,
+            "this org is suspended: whoever operates this server resumes it (purser org resume)");
+    }
     code = kind_check(c, e);
     if (code != ERR_OK)
         return code;

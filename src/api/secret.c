@@ -1,10 +1,10 @@
 #include "api/secret.h"
 
+#include "api/comingling.h"
 #include "api/plan.h"
 #include "api/restart.h"
 #include "store/event_row.h"
 #include "store/org_row.h"
-#include "store/platform_key.h"
 
 enum { VALUE_MAX_BYTES = 64 * 1024 };
 
@@ -35,37 +35,28 @@ secret_put_tx(struct store_tx *tx, struct api *a, struct arena *arena, struct id
     struct id workspace, const struct secret_write *s, struct error *e)
 {
     uint8_t fingerprint[VAULT_FINGERPRINT_BYTES];
-    struct str print = {(const char *)fingerprint, sizeof(fingerprint)};
     struct vault_place place = {id_is_zero(workspace) ? VAULT_SCOPE_ORG : VAULT_SCOPE_WORKSPACE,
-        org, workspace, s->name, 0};
+        org, workspace, s->name, vault_version()};
     struct vault_sealed sealed;
     struct secret_row row = {.org = org,
         .workspace = workspace,
         .name = s->name,
-        .fingerprint = print,
+        .version = place.version,
+        .fingerprint = {(const char *)fingerprint, sizeof(fingerprint)},
         .created_ms = clock_ms()};
-    bool is_platform_key = false;
-    enum err code;
+    enum err code = comingling_platform_tx(tx, a, s, e);
 
-    vault_fingerprint(a->o.vault, s->value, fingerprint);
-    code = platform_key_has_fingerprint(tx, print, &is_platform_key, e);
-    if (code != ERR_OK)
-        return code;
-    if (is_platform_key) {
-        return fail(e, ERR_PLATFORM_KEY_IN_TENANT_STORE,
-            "the value of %.*s is one of the platform's own keys; it may not be stored here",
-            STR_ARG(s->name));
-    }
-    code = secret_row_next_version(tx, org, workspace, s->name, &place.version, e);
     if (code == ERR_OK)
         code = vault_seal(a->o.vault, &place, s->value, arena, &sealed, e);
     if (code != ERR_OK)
         return code;
-    row.version = place.version;
+    if (!vault_row_fingerprint(a->o.vault, sealed.key_id, s->value, fingerprint))
+        return fail(e, ERR_CONFLICT, "the key was retired meanwhile: repeat the request");
     row.sealed = sealed.bytes;
     row.key_id = sealed.key_id;
     row.updated_ms = row.created_ms;
-    return secret_row_put(tx, &row, e);
+    code = secret_row_put(tx, &row, e);
+    return code == ERR_OK ? comingling_note_tx(tx, a, arena, org, workspace, s, e) : code;
 }
 
 enum err
@@ -146,35 +137,43 @@ list_answer(struct call *c, struct id workspace, struct error *e)
     return call_answer(c, 200, own);
 }
 
-static enum err
-event_tx(struct store_tx *tx, struct secret_op *op, struct str type, struct error *e)
+enum err
+secret_event_tx(struct store_tx *tx, struct call *c, struct id workspace, struct str name,
+    struct str type, struct error *e)
 {
     struct event_row event = {
-        .org = op->c->org, .workspace = op->workspace, .type = type, .created_ms = clock_ms()};
+        .org = c->org, .workspace = workspace, .type = type, .created_ms = clock_ms()};
 
-    event.json = arena_printf(&op->c->http->arena, "{\"key\":\"%.*s\",\"scope\":\"%s\"}",
-        STR_ARG(op->write.name), id_is_zero(op->workspace) ? "global" : "workspace");
+    event.json = arena_printf(&c->http->arena, "{\"key\":\"%.*s\",\"scope\":\"%s\"}", STR_ARG(name),
+        id_is_zero(workspace) ? "global" : "workspace");
     return event_row_append(tx, &event, NULL, e);
+}
+
+enum err
+secret_store_tx(struct store_tx *tx, struct call *c, struct id workspace,
+    const struct secret_write *writes, size_t n, struct error *e)
+{
+    struct workspace_row w = {0};
+    enum err code = ERR_OK;
+
+    if (!id_is_zero(workspace))
+        code = workspace_row_get(tx, c->org, workspace, &c->http->arena, &w, e);
+    if (code == ERR_OK && !id_is_zero(workspace) && w.status == WORKSPACE_REMOVED)
+        return fail(e, ERR_GONE, "workspace removed");
+    for (size_t i = 0; code == ERR_OK && i < n; i++) {
+        code = secret_put_tx(tx, c->api, &c->http->arena, c->org, workspace, &writes[i], e);
+        if (code == ERR_OK)
+            code = secret_event_tx(tx, c, workspace, writes[i].name, STR("secret.set"), e);
+    }
+    return call_not_found(code, "workspace not found", e);
 }
 
 static enum err
 put_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct secret_op *op = ctx;
-    struct call *c = op->c;
-    struct workspace_row w = {0};
-    enum err code = ERR_OK;
 
-    if (!id_is_zero(op->workspace))
-        code = workspace_row_get(tx, c->org, op->workspace, &c->http->arena, &w, e);
-    if (code == ERR_OK && !id_is_zero(op->workspace) && w.status == WORKSPACE_REMOVED)
-        return fail(e, ERR_GONE, "workspace removed");
-    if (code == ERR_OK) {
-        code = secret_put_tx(tx, c->api, &c->http->arena, c->org, op->workspace, &op->write, e);
-    }
-    if (code != ERR_OK)
-        return call_not_found(code, "workspace not found", e);
-    return event_tx(tx, op, STR("secret.set"), e);
+    return secret_store_tx(tx, op->c, op->workspace, &op->write, 1, e);
 }
 
 static enum err
@@ -187,7 +186,7 @@ delete_tx(struct store_tx *tx, void *ctx, struct error *e)
         return fail(e, code, "there is no secret %.*s", STR_ARG(op->write.name));
     if (code != ERR_OK)
         return code;
-    return event_tx(tx, op, STR("secret.delete"), e);
+    return secret_event_tx(tx, op->c, op->workspace, op->write.name, STR("secret.delete"), e);
 }
 
 static enum err
@@ -219,6 +218,23 @@ org_secret_list(struct call *c, struct error *e)
     return list_answer(c, (struct id){0}, e);
 }
 
+void
+secret_warn(struct call *c, struct id workspace, const struct secret_write *s, size_t inheritors,
+    json_t *list)
+{
+    char text[200];
+
+    comingling_warn(call_registry(c), workspace, s, list);
+    if (inheritors < 2 || !comingling_is_subscription(call_registry(c), s->name))
+        return;
+    snprintf(text, sizeof(text),
+        "a subscription is one person's: %zu workspaces now share this one. Store it in the "
+        "workspaces it is meant for",
+        inheritors);
+    json_array_append_new(
+        list, json_pack("{s:s, s:s}", "code", "SHARED_SUBSCRIPTION", "text", text));
+}
+
 static json_t *
 written_json(const char *status, const struct secret_op *op)
 {
@@ -227,6 +243,19 @@ written_json(const char *status, const struct secret_op *op)
     if (id_is_zero(op->workspace))
         json_object_set_new(j, "scope", json_string("global"));
     return j;
+}
+
+static enum err
+saved_answer(struct secret_op *op, size_t inheritors)
+{
+    json_t *j = written_json("saved", op);
+    json_t *warnings = json_array();
+
+    secret_warn(op->c, op->workspace, &op->write, inheritors, warnings);
+    if (json_array_size(warnings) > 0)
+        json_object_set(j, "warnings", warnings);
+    json_decref(warnings);
+    return call_answer(op->c, 200, j);
 }
 
 enum err
@@ -246,7 +275,7 @@ secret_put(struct call *c, struct error *e)
     if (code != ERR_OK)
         return code;
     restart_soon(c->api, c->org, c->id);
-    return call_answer(c, 200, written_json("saved", &op));
+    return saved_answer(&op, 0);
 }
 
 enum err
@@ -277,8 +306,8 @@ policy_tx(struct store_tx *tx, void *ctx, struct error *e)
 }
 
 /* The org gate: a vendor key that all workspaces would inherit needs the org's own say-so. */
-static enum err
-org_gate(struct call *c, struct str name, struct error *e)
+enum err
+secret_org_gate(struct call *c, struct str name, struct error *e)
 {
     struct org_policy p = {.c = c};
     enum err code;
@@ -295,28 +324,36 @@ org_gate(struct call *c, struct str name, struct error *e)
         STR_ARG(p.org.slug));
 }
 
-static enum err
-restart_inheritors_tx(struct store_tx *tx, void *ctx, struct error *e)
-{
-    struct secret_op *op = ctx;
+struct inheritors {
+    struct call *c;
+    struct str name;
     struct id *ids;
     size_t n;
-    enum err code = secret_row_list_inheritors(
-        tx, op->c->org, op->write.name, &op->c->http->arena, &ids, &n, e);
+};
 
-    for (size_t i = 0; code == ERR_OK && i < n; i++)
-        restart_soon(op->c->api, op->c->org, ids[i]);
-    return code;
+static enum err
+inheritors_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct inheritors *h = ctx;
+
+    return secret_row_list_inheritors(
+        tx, h->c->org, h->name, &h->c->http->arena, &h->ids, &h->n, e);
 }
 
 /* The write stands whether or not those who inherit it can be found right now. */
-static void
-restart_inheritors(struct secret_op *op)
+size_t
+secret_restart_inheritors(struct call *c, struct str name)
 {
+    struct inheritors h = {.c = c, .name = name};
     struct error e;
 
-    if (store_read(op->c->api->o.store, restart_inheritors_tx, op, &e) != ERR_OK)
+    if (store_read(c->api->o.store, inheritors_tx, &h, &e) != ERR_OK) {
         log_warn("api", "workspaces that inherit a changed secret were not restarted: %s", e.text);
+        return 0;
+    }
+    for (size_t i = 0; i < h.n; i++)
+        restart_soon(c->api, c->org, h.ids[i]);
+    return h.n;
 }
 
 enum err
@@ -326,13 +363,12 @@ org_secret_put(struct call *c, struct error *e)
     enum err code = write_read(c, &op.write, e);
 
     if (code == ERR_OK)
-        code = org_gate(c, op.write.name, e);
+        code = secret_org_gate(c, op.write.name, e);
     if (code == ERR_OK)
         code = store_tx_durable(c->api->o.store, put_tx, &op, e);
     if (code != ERR_OK)
         return code;
-    restart_inheritors(&op);
-    return call_answer(c, 200, written_json("saved", &op));
+    return saved_answer(&op, secret_restart_inheritors(c, op.write.name));
 }
 
 enum err
@@ -345,7 +381,7 @@ org_secret_delete(struct call *c, struct error *e)
     code = store_tx_durable(c->api->o.store, delete_tx, &op, e);
     if (code != ERR_OK)
         return code;
-    restart_inheritors(&op);
+    (void)secret_restart_inheritors(c, op.write.name);
     return call_answer(c, 200, written_json("deleted", &op));
 }
 

@@ -2,12 +2,38 @@
 
 #include "store/token_row.h"
 
-enum { NAME_MAX_BYTES = 100, PREFIX_BYTES = 12 };
+enum {
+    NAME_MAX_BYTES = 100,
+    PREFIX_BYTES = 12,
+    EXPIRES_MIN_S = 60,
+    EXPIRES_MAX_S = 10 * 366 * 24 * 3600,
+};
+
+static const char revoked_already[] = "token not found or already revoked";
 
 struct mint {
     struct call *c;
     struct token_row row;
 };
+
+/* The way out differs: an org's tokens are not a workspace's. */
+static enum err
+too_many(const struct token_row *t, struct error *e)
+{
+    char id[ID_TEXT_BYTES];
+
+    id_text(t->workspace, id);
+    if (id_is_zero(t->workspace)) {
+        return fail(e, ERR_TOO_MANY_TOKENS,
+            "an org has at most %d live tokens: revoke one first (purser token list; purser token "
+            "revoke ID)",
+            TOKENS_LIVE_MAX);
+    }
+    return fail(e, ERR_TOO_MANY_TOKENS,
+        "a workspace has at most %d live tokens: revoke one first (purser token list --workspace "
+        "%s; purser token revoke --workspace %s ID)",
+        TOKENS_LIVE_MAX, id, id);
+}
 
 static enum err
 mint_tx(struct store_tx *tx, void *ctx, struct error *e)
@@ -28,11 +54,7 @@ mint_tx(struct store_tx *tx, void *ctx, struct error *e)
     }
     if (code != ERR_OK)
         return call_not_found(code, "workspace not found", e);
-    if (live >= TOKENS_LIVE_MAX) {
-        return fail(e, ERR_TOO_MANY_TOKENS, "maximum %d active tokens per %s", TOKENS_LIVE_MAX,
-            id_is_zero(m->row.workspace) ? "org" : "workspace");
-    }
-    return token_row_insert(tx, &m->row, e);
+    return live >= TOKENS_LIVE_MAX ? too_many(&m->row, e) : token_row_insert(tx, &m->row, e);
 }
 
 static enum err
@@ -43,7 +65,6 @@ mint(struct mint *m, struct auth_token_text *ret_text, struct error *e)
     auth_token_make(m->row.kind, ret_text);
     m->row.id = id_new();
     m->row.org = m->c->org;
-    m->row.created_ms = clock_ms();
     m->row.prefix = arena_dup(a, (struct str){ret_text->text, PREFIX_BYTES});
     memcpy(m->row.digest, ret_text->digest, sizeof(m->row.digest));
     return store_tx_durable(m->c->api->o.store, mint_tx, m, e);
@@ -54,63 +75,97 @@ token_mint_workspace(struct call *c, struct id workspace, struct auth_token_text
     struct id *ret_id, struct error *e)
 {
     struct mint m = {.c = c, .row = {.workspace = workspace, .kind = TOKEN_WORKSPACE}};
-    enum err code = mint(&m, ret_text, e);
+    enum err code;
 
+    m.row.created_ms = clock_ms();
+    code = mint(&m, ret_text, e);
     if (code == ERR_OK)
         *ret_id = m.row.id;
     return code;
 }
 
-enum err
-token_create(struct call *c, struct error *e)
+/* What the client may say of a new token: its name, and when it ends. */
+static enum err
+mint_read(struct mint *m, struct error *e)
 {
-    AUTO(auth_token_wipe) struct auth_token_text token = {0};
-    struct id id;
-    enum err code = token_mint_workspace(c, c->id, &token, &id, e);
-
-    if (code != ERR_OK)
-        return code;
-    c->answer_is_secret = true;
-    return call_answer(c, 201,
-        json_pack("{s:o, s:s, s:o, s:s}", "id", json_id(id), "auth_token", token.text,
-            "workspace_id", json_id(c->id), "message",
-            "Save this token now — it cannot be retrieved again."));
-}
-
-enum err
-org_token_create(struct call *c, struct error *e)
-{
-    AUTO(auth_token_wipe) struct auth_token_text token = {0};
-    struct mint m = {.c = c, .row = {.kind = TOKEN_ORG}};
+    struct call *c = m->c;
     struct str name = STR_NONE;
-    json_t *j;
+    int64_t seconds = 0;
     enum err code = call_body(c, true, e);
 
     if (code == ERR_OK)
         code = json_get_str(c->body, "name", &name, e);
     if (code == ERR_OK)
+        code = json_get_int(c->body, "expires_in_s", &seconds, e);
+    if (code != ERR_OK)
+        return code;
+    if (name.n > NAME_MAX_BYTES || str_find_char(name, '\n') < name.n)
+        return fail(
+            e, ERR_INVALID_REQUEST, "\"name\" is one line of at most %d bytes", NAME_MAX_BYTES);
+    if (json_object_get(c->body, "expires_in_s") != NULL &&
+        (seconds < EXPIRES_MIN_S || seconds > EXPIRES_MAX_S)) {
+        return fail(e, ERR_INVALID_REQUEST,
+            "\"expires_in_s\" is between %d seconds and ten years; leave it out for a token that "
+            "does not expire",
+            EXPIRES_MIN_S);
+    }
+    m->row.name = arena_dup(&c->http->arena, name);
+    m->row.created_ms = clock_ms();
+    m->row.expires_ms = seconds == 0 ? 0 : m->row.created_ms + seconds * 1000;
+    return ERR_OK;
+}
+
+static enum err
+mint_answer(struct mint *m, const struct auth_token_text *token)
+{
+    const struct token_row *t = &m->row;
+    json_t *j = json_pack("{s:o, s:o, s:s, s:o, s:s}", "id", json_id(t->id), "prefix",
+        json_str(t->prefix), "auth_token", token->text, "expires_at", json_ms(t->expires_ms),
+        "message", "save this token now; it will not be shown again");
+
+    if (t->name.n > 0)
+        json_object_set_new(j, "name", json_str(t->name));
+    if (t->kind == TOKEN_WORKSPACE)
+        json_object_set_new(j, "workspace_id", json_id(t->workspace));
+    if (t->kind == TOKEN_ORG)
+        json_object_set_new(j, "read_only", json_boolean(t->read_only));
+    m->c->answer_is_secret = true;
+    return call_answer(m->c, 201, j);
+}
+
+static enum err
+mint_run(struct mint *m, struct error *e)
+{
+    AUTO(auth_token_wipe) struct auth_token_text token = {0};
+    enum err code = mint(m, &token, e);
+
+    return code == ERR_OK ? mint_answer(m, &token) : code;
+}
+
+enum err
+token_create(struct call *c, struct error *e)
+{
+    struct mint m = {.c = c, .row = {.workspace = c->id, .kind = TOKEN_WORKSPACE}};
+    enum err code = mint_read(&m, e);
+
+    return code == ERR_OK ? mint_run(&m, e) : code;
+}
+
+enum err
+org_token_create(struct call *c, struct error *e)
+{
+    struct mint m = {.c = c, .row = {.kind = TOKEN_ORG}};
+    enum err code = mint_read(&m, e);
+
+    if (code == ERR_OK)
         code = json_get_bool(c->body, "read_only", &m.row.read_only, e);
-    if (code == ERR_OK && name.n > NAME_MAX_BYTES)
-        return fail(e, ERR_INVALID_REQUEST, "name too long (max %d chars)", NAME_MAX_BYTES);
-    if (code != ERR_OK)
-        return code;
-    m.row.name = arena_dup(&c->http->arena, name);
-    code = mint(&m, &token, e);
-    if (code != ERR_OK)
-        return code;
-    j = json_pack("{s:o, s:o, s:b, s:s, s:s}", "id", json_id(m.row.id), "prefix",
-        json_str(m.row.prefix), "read_only", (int)m.row.read_only, "auth_token", token.text,
-        "warning", "copy this token now; it will not be shown again");
-    if (m.row.name.n > 0)
-        json_object_set_new(j, "name", json_str(m.row.name));
-    c->answer_is_secret = true;
-    return call_answer(c, 201, j);
+    return code == ERR_OK ? mint_run(&m, e) : code;
 }
 
 struct token_op {
     struct call *c;
-    struct id workspace;
-    enum token_kind kind;
+    struct id workspace; /* zero: the org's own tokens */
+    bool all;            /* of every kind and every workspace of the org */
     struct id token;
     struct token_row *rows;
     struct token_row revoked;
@@ -118,18 +173,45 @@ struct token_op {
 };
 
 static enum err
+workspace_check(struct store_tx *tx, struct token_op *op, struct error *e)
+{
+    struct workspace_row w;
+    enum err code;
+
+    if (id_is_zero(op->workspace))
+        return ERR_OK;
+    code = workspace_row_get(tx, op->c->org, op->workspace, &op->c->http->arena, &w, e);
+    return call_not_found(code, "workspace not found", e);
+}
+
+static enum err
 list_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct token_op *op = ctx;
-    struct workspace_row w;
-    enum err code = ERR_OK;
+    enum token_kind kind = id_is_zero(op->workspace) ? TOKEN_ORG : TOKEN_WORKSPACE;
+    struct arena *a = &op->c->http->arena;
+    enum err code = workspace_check(tx, op, e);
 
-    if (!id_is_zero(op->workspace))
-        code = workspace_row_get(tx, op->c->org, op->workspace, &op->c->http->arena, &w, e);
     if (code != ERR_OK)
-        return call_not_found(code, "workspace not found", e);
-    return token_row_list(tx, op->c->org, op->workspace, op->kind, clock_ms(), &op->c->http->arena,
-        &op->rows, &op->n, e);
+        return code;
+    if (op->all)
+        return token_row_list_org(tx, op->c->org, clock_ms(), a, &op->rows, &op->n, e);
+    return token_row_list(tx, op->c->org, op->workspace, kind, clock_ms(), a, &op->rows, &op->n, e);
+}
+
+static json_t *
+token_json(const struct token_row *t)
+{
+    json_t *j = json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "id", json_id(t->id), "kind",
+        json_str(token_kind_name(t->kind)), "prefix", json_str(t->prefix), "name",
+        json_str_or_null(t->name), "created_at", (json_int_t)t->created_ms, "last_used_at",
+        json_ms(t->last_used_ms), "expires_at", json_ms(t->expires_ms));
+
+    if (t->kind == TOKEN_ORG)
+        json_object_set_new(j, "read_only", json_boolean(t->read_only));
+    else
+        json_object_set_new(j, "workspace_id", json_id(t->workspace));
+    return j;
 }
 
 static enum err
@@ -141,18 +223,8 @@ list_answer(struct token_op *op, struct error *e)
     if (code != ERR_OK)
         return code;
     list = json_array();
-    for (size_t i = 0; i < op->n; i++) {
-        const struct token_row *t = &op->rows[i];
-        json_t *item = json_pack("{s:o, s:o, s:I, s:o, s:o}", "id", json_id(t->id), "prefix",
-            json_str(t->prefix), "created_at", (json_int_t)t->created_ms, "last_used_at",
-            json_ms(t->last_used_ms), "expires_at", json_ms(t->expires_ms));
-
-        if (t->kind == TOKEN_ORG) {
-            json_object_set_new(item, "name", json_str_or_null(t->name));
-            json_object_set_new(item, "read_only", json_boolean(t->read_only));
-        }
-        json_array_append_new(list, item);
-    }
+    for (size_t i = 0; i < op->n; i++)
+        json_array_append_new(list, token_json(&op->rows[i]));
     return call_answer(
         op->c, 200, json_pack("{s:o, s:I}", "tokens", list, "count", (json_int_t)op->n));
 }
@@ -160,7 +232,7 @@ list_answer(struct token_op *op, struct error *e)
 enum err
 token_list(struct call *c, struct error *e)
 {
-    struct token_op op = {.c = c, .workspace = c->id, .kind = TOKEN_WORKSPACE};
+    struct token_op op = {.c = c, .workspace = c->id};
 
     return list_answer(&op, e);
 }
@@ -168,27 +240,33 @@ token_list(struct call *c, struct error *e)
 enum err
 org_token_list(struct call *c, struct error *e)
 {
-    struct token_op op = {.c = c, .kind = TOKEN_ORG};
+    struct token_op op = {.c = c};
+    struct str all = STR("0");
 
+    (void)!http_query_get(c->http, STR("all"), &all);
+    if (!str_equal(all, STR("0")) && !str_equal(all, STR("1")))
+        return fail(e, ERR_INVALID_REQUEST, "?all= is 1 (of the workspaces, too) or 0");
+    op.all = str_equal(all, STR("1"));
     return list_answer(&op, e);
 }
 
-/* Only a token of the kind and the workspace that the route speaks of. */
+/* Only a token of the org or workspace that the route speaks of; of a workspace usage tokens, too. */
 static enum err
 revoke_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct token_op *op = ctx;
-    bool mine = false;
-    enum err code = list_tx(tx, op, e);
+    struct arena *a = &op->c->http->arena;
+    struct token_row t;
+    enum err code = workspace_check(tx, op, e);
 
     if (code != ERR_OK)
         return code;
-    for (size_t i = 0; i < op->n; i++)
-        mine = mine || id_equal(op->rows[i].id, op->token);
-    if (!mine)
-        return fail(e, ERR_NOT_FOUND, "token not found or already revoked");
-    return token_row_revoke(
-        tx, op->c->org, op->token, clock_ms(), &op->c->http->arena, &op->revoked, e);
+    code = token_row_get(tx, op->c->org, op->token, clock_ms(), a, &t, e);
+    if (code == ERR_NOT_FOUND || (code == ERR_OK && !id_equal(t.workspace, op->workspace)))
+        return fail(e, ERR_NOT_FOUND, "%s", revoked_already);
+    if (code != ERR_OK)
+        return code;
+    return token_row_revoke(tx, op->c->org, op->token, clock_ms(), a, &op->revoked, e);
 }
 
 static enum err
@@ -197,10 +275,12 @@ revoke_answer(struct token_op *op, struct error *e)
     enum err code;
 
     if (!id_parse(op->c->name, &op->token))
-        return fail(e, ERR_NOT_FOUND, "token not found or already revoked");
+        return fail(e, ERR_NOT_FOUND, "%s", revoked_already);
     code = store_tx_durable(op->c->api->o.store, revoke_tx, op, e);
     if (code != ERR_OK)
-        return call_not_found(code, "token not found or already revoked", e);
+        return code;
+    if (op->revoked.kind == TOKEN_USAGE)
+        edge_token_revoke(op->c->api->o.edge, op->revoked.digest);
     return call_answer(
         op->c, 200, json_pack("{s:s, s:o}", "status", "revoked", "revoked", json_id(op->token)));
 }
@@ -208,7 +288,7 @@ revoke_answer(struct token_op *op, struct error *e)
 enum err
 token_revoke(struct call *c, struct error *e)
 {
-    struct token_op op = {.c = c, .workspace = c->id, .kind = TOKEN_WORKSPACE};
+    struct token_op op = {.c = c, .workspace = c->id};
 
     return revoke_answer(&op, e);
 }
@@ -216,7 +296,22 @@ token_revoke(struct call *c, struct error *e)
 enum err
 org_token_revoke(struct call *c, struct error *e)
 {
-    struct token_op op = {.c = c, .kind = TOKEN_ORG};
+    struct token_op op = {.c = c};
 
     return revoke_answer(&op, e);
+}
+
+enum err
+admin_token_rotate(struct call *c, struct error *e)
+{
+    AUTO(auth_token_wipe) struct auth_token_text token = {0};
+    enum err code = auth_admin_rotate(c->api->o.store, c->api->o.state_dir, &token, e);
+
+    if (code != ERR_OK)
+        return code;
+    log_info("api", "the admin token was rotated client=%.*s", STR_ARG(http_client(c->http)));
+    c->answer_is_secret = true;
+    return call_answer(c, 201,
+        json_pack("{s:s, s:s}", "auth_token", token.text, "message",
+            "save this token now; it will not be shown again, and the one before it has ended"));
 }

@@ -123,13 +123,24 @@ client_close(struct client *c)
     free(c);
 }
 
+/* Where an answer goes. */
+struct sink {
+    CURL *curl;
+    struct buf *answer;
+    FILE *out; /* NULL: all of it to answer; otherwise only what is a refusal */
+};
+
 static size_t
 take_answer(char *p, size_t size, size_t n, void *ctx)
 {
-    struct buf *answer = ctx;
+    struct sink *sink = ctx;
+    long status = 0;
 
-    buf_add(answer, (struct str){p, size * n});
-    return buf_ok(answer) ? size * n : 0;
+    curl_easy_getinfo(sink->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (sink->out != NULL && status >= 200 && status <= 299)
+        return fwrite(p, 1, size * n, sink->out);
+    buf_add(sink->answer, (struct str){p, size * n});
+    return buf_ok(sink->answer) ? size * n : 0;
 }
 
 /* The list is curl's copy of the token: wiped before it is freed. */
@@ -181,9 +192,10 @@ no_answer(const struct client *c, CURLcode code, const char *detail, struct erro
 
 static enum err
 send_request(struct client *c, const char *method, const char *path, struct str body,
-    long *ret_status, struct buf *answer, struct error *e)
+    long *ret_status, struct buf *answer, FILE *out, struct error *e)
 {
     struct curl_slist *headers = make_headers(c);
+    struct sink sink = {c->curl, answer, out};
     char url[URL_BYTES];
     char detail[CURL_ERROR_SIZE] = "";
     CURLcode code;
@@ -195,12 +207,12 @@ send_request(struct client *c, const char *method, const char *path, struct str 
     curl_easy_setopt(c->curl, CURLOPT_NOPROXY, "localhost,127.0.0.1,::1");
     curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT, 5L);
-    curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, 120L);
+    curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, out == NULL ? 120L : 24 * 3600L);
     curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, detail);
     curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, take_answer);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, answer);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &sink);
     if (body.p != NULL) {
         curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE, (long)body.n);
         curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, body.p);
@@ -227,8 +239,8 @@ error_from_answer(long status, const json_t *answer, struct error *e)
 }
 
 static enum err
-call_once(struct client *c, const char *method, const char *path, struct str body, json_t **ret,
-    struct error *e)
+call_once(struct client *c, const char *method, const char *path, struct str body, FILE *out,
+    json_t **ret, struct error *e)
 {
     AUTO_BUF struct buf answer;
     AUTO_JSON json_t *json = NULL;
@@ -236,7 +248,7 @@ call_once(struct client *c, const char *method, const char *path, struct str bod
     enum err err;
 
     buf_init(&answer, ANSWER_MAX);
-    err = send_request(c, method, path, body, &status, &answer, e);
+    err = send_request(c, method, path, body, &status, &answer, out, e);
     if (err != ERR_OK)
         return err;
     if (answer.n > 0)
@@ -255,11 +267,13 @@ choose_only_org(struct client *c, struct error *e)
 {
     AUTO_JSON json_t *answer = NULL;
     const json_t *orgs;
-    enum err err = call_once(c, "GET", "/admin/orgs", STR_NONE, &answer, e);
+    enum err err = call_once(c, "GET", "/admin/orgs", STR_NONE, NULL, &answer, e);
 
     if (err != ERR_OK)
         return wrap(e, "looking up the org");
     orgs = client_rows(answer);
+    if (json_array_size(orgs) == 0)
+        return fail(e, ERR_ORG_REQUIRED, "the server has no org yet: purser org create SLUG");
     if (json_array_size(orgs) != 1)
         return fail(e, ERR_ORG_REQUIRED,
             "the server has %zu orgs: name one with --org or PURSER_ORG (purser org list)",
@@ -272,12 +286,12 @@ static enum err
 call(struct client *c, const char *method, const char *path, struct str body, json_t **ret,
     struct error *e)
 {
-    enum err err = call_once(c, method, path, body, ret, e);
+    enum err err = call_once(c, method, path, body, NULL, ret, e);
 
     if (err != ERR_ORG_REQUIRED || c->org != NULL)
         return err;
     err = choose_only_org(c, e);
-    return err != ERR_OK ? err : call_once(c, method, path, body, ret, e);
+    return err != ERR_OK ? err : call_once(c, method, path, body, NULL, ret, e);
 }
 
 enum err
@@ -299,6 +313,12 @@ client_call(struct client *c, const char *method, const char *path, const json_t
     err = call(c, method, path, (struct str){text, n}, ret, e);
     explicit_bzero(text, n);
     return err;
+}
+
+enum err
+client_download(struct client *c, const char *path, FILE *out, struct error *e)
+{
+    return call_once(c, "GET", path, STR_NONE, out, NULL, e);
 }
 
 void

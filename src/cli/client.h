@@ -12,6 +12,7 @@
 #include "vault/secret.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
 struct client;
 
@@ -55,6 +56,12 @@ void client_close(struct client *c);
  */
 enum err client_call(struct client *c, const char *method, const char *path, const json_t *body,
     json_t **ret, struct error *e) MUST_CHECK;
+
+/*
+ * GET whose answer, however large, goes to out as it comes. Nothing is written when the server
+ * refuses.
+ */
+enum err client_download(struct client *c, const char *path, FILE *out, struct error *e) MUST_CHECK;
 
 /* One header line ("X-Confirm-Name: hello") for the requests from now on. */
 void client_set_header(struct client *c, const char *line);

@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/ids.h"
 #include "cli/session.h"
+#include "cli/store_flags.h"
 #include "registry/registry_load.h"
 #include "store/workspace_row.h"
 
@@ -26,18 +27,24 @@ trail_cleanup(struct trail *t)
 
 /* The rows that every subcommand has. */
 #define TRAIL_OPTIONS(t)                                                                           \
-    {"state", "DIR", "offline: read the store of this state directory", .text = &(t).state},       \
+    {"state", "DIR", "offline: read the store of this state directory (or of PURSER_STORE)",       \
+        .text = &(t).state},                                                                       \
         CLIENT_OPTIONS((t).session.options)
 
 static enum err
 open_store(struct trail *t, struct error *e)
 {
-    char path[4096];
+    AUTO_STORE_FLAGS struct store_flags f = {.state = t->state};
+    int version;
 
-    snprintf(path, sizeof(path), "%s/purser.db", t->state);
-    if (access(path, R_OK | W_OK) != 0)
-        return fail_errno(e, ERR_USAGE, "the store %s cannot be opened", path);
-    return store_open(str_from_cstr(path), &t->store, e);
+    if (store_flags_url(&f, e) != ERR_OK)
+        return e->code;
+    /* To look is not to make: there has to be one. */
+    if (f.url.p[0] == '/' && access(f.url.p, R_OK | W_OK) != 0)
+        return fail_errno(e, ERR_USAGE, "the store %s cannot be opened", f.url.p);
+    if (store_version(f.url, &version, e) != ERR_OK)
+        return e->code;
+    return store_open(f.url, &t->store, e);
 }
 
 /* workspace may be NULL. False: return t->session.exit_code. */
@@ -248,6 +255,15 @@ text_of(const json_t *o, const char *field)
     return text == NULL ? "" : text;
 }
 
+/* An org that is gone has no slug any more. */
+static const char *
+org_of(const json_t *row)
+{
+    const char *slug = text_of(row, "org_slug");
+
+    return slug[0] != '\0' ? slug : text_of(row, "org_id");
+}
+
 static void
 print_chains(const json_t *answer)
 {
@@ -257,7 +273,7 @@ print_chains(const json_t *answer)
     json_array_foreach(json_object_get(answer, "chains"), i, row)
     {
         printf("%-8s  org %s  node %s  %" JSON_INTEGER_FORMAT " entries  head %.16s  %s%s\n",
-            text_of(row, "chain"), text_of(row, "org_id"), text_of(row, "node_id"),
+            text_of(row, "chain"), org_of(row), text_of(row, "node_id"),
             json_integer_value(json_object_get(row, "entries")), text_of(row, "head"),
             json_is_true(json_object_get(row, "valid")) ? "holds" : "BROKEN: ",
             text_of(row, "why"));
@@ -404,8 +420,10 @@ cmd_audit(int argc, char **argv)
         {"decisions", audit_decisions_command, "list what was decided"},
         {"verify", audit_verify_command, "was anything altered, removed or put in?"},
         {"replay", audit_replay_command, "make the decisions again and compare"},
+        {"secrets", cmd_audit_secrets, "what is stored where it should not be?"},
     };
 
-    return cmd_dispatch("purser audit", "Decision records and the chains that protect them.",
-        ROWS(table), argc, argv);
+    return cmd_dispatch("purser audit",
+        "Decision records and the chains that protect them; stored secrets.", ROWS(table), argc,
+        argv);
 }

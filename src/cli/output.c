@@ -15,6 +15,19 @@ output_json(const json_t *value)
     printf("\n");
 }
 
+void
+output_warnings(const json_t *answer)
+{
+    json_t *warning;
+    size_t i;
+
+    json_array_foreach(json_object_get(answer, "warnings"), i, warning)
+    {
+        fprintf(stderr, "warning: %s: %s\n", json_string_value(json_object_get(warning, "code")),
+            json_string_value(json_object_get(warning, "text")));
+    }
+}
+
 bool
 output_is_terminal(void)
 {

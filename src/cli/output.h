@@ -24,6 +24,8 @@ void output_json(const json_t *value);
 void output_table(const json_t *array, const struct column *columns, size_t n);
 /* One "title: value" line per column of one object. */
 void output_object(const json_t *object, const struct column *columns, size_t n);
+/* The {code, text} of an answer's "warnings", on stderr, one a line; nothing when there are none. */
+void output_warnings(const json_t *answer);
 /* Asks the terminal only: colour for people, none in pipes. */
 bool output_is_terminal(void);
 /* "$0.022500", at least six decimals, all nine when they matter. Room for 40 bytes. */

@@ -42,5 +42,11 @@ session_workspace_call(struct session *s, const char *method, const char *text, 
 
     if (err == ERR_OK)
         err = client_path(path, sizeof(path), &s->error, format, id);
-    return err != ERR_OK ? err : client_call(s->client, method, path, body, ret, &s->error);
+    if (err == ERR_OK)
+        err = client_call(s->client, method, path, body, ret, &s->error);
+    if (err == ERR_NOT_FOUND && strcmp(s->error.text, "workspace not found") == 0)
+        return fail(&s->error, err,
+            "there is no workspace %s in this org (purser workspace list; another org: --org)",
+            text);
+    return err;
 }

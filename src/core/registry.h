@@ -45,8 +45,10 @@ struct registry_provider {
     struct rlist base_url_env; /* struct rstr: names that redirect this provider's client */
     struct rlist
         other_env; /* struct rstr: further names of the vendor's keys, only stripped and gated */
-    struct rstr pattern;         /* PCRE2; empty: matches nothing */
-    uint32_t pattern_id;         /* index into the compiled patterns, for registry_match_fn */
+    struct rlist
+        key_prefixes;    /* struct rstr: what this vendor's keys and nobody else's begin with */
+    struct rstr pattern; /* PCRE2; empty: matches nothing */
+    uint32_t pattern_id; /* index into the compiled patterns, for registry_match_fn */
     struct rstr upstream_vendor; /* empty: the platform cannot route to it */
     struct registry_endpoint endpoint[DIALECT_COUNT];
     struct rlist models; /* struct registry_vendor_model: what the vendor bills, by its own ids */

@@ -4,9 +4,11 @@
 #include "api/auth.h"
 #include "base/cleanup.h"
 #include "daemon/agents.h"
+#include "daemon/follow.h"
 #include "daemon/platform_keys.h"
 #include "ledger/drain.h"
 #include "registry/registry_load.h"
+#include "store/secret_row.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +40,7 @@ struct serve {
     struct edge *edge;
     struct api *api;
     struct launcher *launcher;
+    struct follow *follow;
     struct arena texts; /* paths in options */
     struct str hosts[HOSTS_MAX];
     size_t hosts_n;
@@ -67,6 +70,7 @@ block_signals(sigset_t *ret)
     sigaddset(ret, SIGINT);
     sigaddset(ret, SIGTERM);
     sigaddset(ret, SIGHUP);
+    sigaddset(ret, SIGUSR1);
     sigprocmask(SIG_BLOCK, ret, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
@@ -93,19 +97,35 @@ find_worker_user(struct serve *s, struct error *e)
     return ERR_OK;
 }
 
+static enum err
+anything_sealed_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    return secret_row_any(tx, ctx, e);
+}
+
 /*
- * A key is made on the first start only: later a missing one is a loss to be told, not to be
+ * A key is made only while nothing is sealed: later a missing one is a loss to be told, not to be
  * covered.
  */
 static enum err
 open_vault(struct serve *s, struct error *e)
 {
-    char key[sizeof(s->paths.state) + 16], used[sizeof(s->paths.state) + 16];
+    struct str path = arena_printf(&s->texts, "%s/master-key", s->paths.state);
+    struct outer_source source = {s->settings.key_file, s->settings.key_command};
+    struct outer_keys *outer = NULL;
+    bool sealed = true;
+    enum err err = store_read(s->store, anything_sealed_tx, &sealed, e);
 
-    snprintf(key, sizeof(key), "%s/master-key", s->paths.state);
-    snprintf(used, sizeof(used), "%s/admin-token", s->paths.state);
-    return vault_open(
-        text(key), access(used, F_OK) != 0 && access(s->settings.store, F_OK) != 0, &s->vault, e);
+    if (err == ERR_OK)
+        err = outer_keys_read(&source, &outer, e);
+    return err == ERR_OK ? vault_open_under(path, outer, !sealed, &s->vault, e) : err;
+}
+
+static enum err
+open_store(struct serve *s, struct error *e)
+{
+    return store_open_node(text(s->settings.store),
+        arena_printf(&s->texts, "%s/node-id", s->paths.state), &s->store, e);
 }
 
 static struct str
@@ -150,6 +170,7 @@ open_edge(struct serve *s, struct error *e)
         .worker_gid = s->worker_gid,
         .vendor_override_url = text(s->settings.vendor_override_url),
         .policy_max_age_ms = s->settings.policy_max_age_s * 1000,
+        .auth_failures_per_minute = s->settings.auth_failures_per_minute,
         .registry = s->registry_block,
         .keys = platform_keys_fetch,
         .keys_ctx = &s->platform_keys,
@@ -334,20 +355,25 @@ open_all(struct serve *s, struct error *e)
         err = registry_load(s->settings.registry, &s->registry, e);
     if (err == ERR_OK) {
         s->registry_block = registry_block(s->registry);
-        err = open_vault(s, e);
+        err = open_store(s, e);
     }
     if (err == ERR_OK)
-        err = store_open(text(s->settings.store), &s->store, e);
+        err = open_vault(s, e);
     if (err == ERR_OK)
         err = open_drain(s, e);
     if (err == ERR_OK)
         err = open_edge(s, e);
-    return err == ERR_OK ? open_api(s, e) : err;
+    if (err == ERR_OK)
+        err = open_api(s, e);
+    if (err == ERR_OK)
+        s->follow = follow_start(s->store, s->edge);
+    return err;
 }
 
 static void
 close_all(struct serve *s, bool stop_agents)
 {
+    follow_stop(s->follow);
     api_stop(s->api);
     if (stop_agents && s->launcher != NULL)
         agents_stop_all(s->api, s->launcher, s->store);
@@ -415,11 +441,26 @@ reload_settings(struct serve *s)
         return;
     }
     log_set_level(settings_log_level(&fresh));
+    if (vault_reload(s->vault, &e) != ERR_OK)
+        log_error("purserd", "the keyring stays as it was: %s", e.text);
     changed = settings_restart_needed(&s->settings, &fresh);
     if (changed != NULL)
         log_warn("purserd", "the setting %s has changed: it takes effect at the next start",
             changed->name);
     settings_done(&fresh);
+}
+
+/* The owner of the state directory lost the admin token and made a new one. */
+static void
+adopt_admin(struct serve *s)
+{
+    bool adopted = false;
+    struct error e;
+
+    if (auth_admin_adopt(s->store, text(s->paths.state), &adopted, &e) != ERR_OK)
+        log_error("purserd", "the new admin token is not in force: %s", e.text);
+    else if (adopted)
+        log_info("purserd", "the admin token was rotated by the owner of the state directory");
 }
 
 /* Returns whether the agents are to be stopped, too. */
@@ -433,6 +474,10 @@ wait_for_end(struct serve *s, const sigset_t *signals)
 
         if (sigwait(signals, &signal) != 0)
             continue;
+        if (signal == SIGUSR1) {
+            adopt_admin(s);
+            continue;
+        }
         if (signal == SIGHUP) {
             reload_settings(s);
             (void)!reload_registry(s, &changed, &e); /* it says itself how it went */

@@ -27,6 +27,12 @@ static const struct setting table[] = {
         .help = "allow plain HTTP beyond loopback (behind a proxy that does TLS)"},
     {"store", SETTING_TEXT, AT(store), "", .argument = "URL",
         .help = "SQLite file or postgresql://... (default: STATE/purser.db)"},
+    {"key_file", SETTING_PATH, AT(key_file), "", .argument = "FILE",
+        .help =
+            "seals STATE/master-key: 64 hex digits (default: $CREDENTIALS_DIRECTORY/purser-key, "
+            "if there)"},
+    {"key_command", SETTING_TEXT, AT(key_command), "", .argument = "COMMAND",
+        .help = "the same, printed by a program (a KMS); its words are split at spaces"},
     {"registry", SETTING_PATH, AT(registry), "", .argument = "FILE",
         .help = "replaces the built-in registry; its content is read anew on SIGHUP"},
     {"run_dir", SETTING_PATH, AT(run_dir), "", .argument = "DIR",
@@ -61,6 +67,9 @@ static const struct setting table[] = {
     {"policy_max_age", SETTING_INT, AT(policy_max_age_s), "86400", 1, 31536000,
         .argument = "SECONDS",
         .help = "how old a policy the gateway may use while purserd is away"},
+    {"auth_failures_per_minute", SETTING_INT, AT(auth_failures_per_minute), "60", 0, 100000,
+        .argument = "N",
+        .help = "API requests with a bad credential per client address; beyond: 429; 0: no limit"},
     {"log_level", SETTING_CHOICE, AT(log_level), "info", .choices = "error|warn|info|debug",
         .argument = "LEVEL", .reloadable = true, .help = "error, warn, info or debug"},
     {"vendor_override_url", SETTING_TEXT, AT(vendor_override_url), "", .argument = "URL",
@@ -344,6 +353,8 @@ check(struct settings *s, struct error *e)
             "listen: %s is reachable from other machines: set tls_cert and tls_key, or "
             "insecure_http: true when something in front of it does TLS",
             s->listen);
+    if (s->key_file[0] != '\0' && s->key_command[0] != '\0')
+        return fail(e, ERR_SETTINGS_INVALID, "key_file and key_command exclude each other");
     if (!is_worker_count(s->worker_processes))
         return fail(e, ERR_SETTINGS_INVALID, "worker_processes must be auto or a number to 1024");
     if (s->public_url[0] == '\0') {

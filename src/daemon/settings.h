@@ -24,6 +24,8 @@ struct settings {
     const char *tls_key;
     bool insecure_http;
     const char *store;
+    const char *key_file;
+    const char *key_command;
     const char *registry;
     const char *run_dir;
     const char *homes_dir;
@@ -39,6 +41,7 @@ struct settings {
     int64_t recorder_sync_ms;
     int64_t policy_max_age_s;
     int64_t stop_grace_ms;
+    int64_t auth_failures_per_minute;
     int64_t uid_first;
     const char *vendor_override_url;
 

@@ -133,9 +133,10 @@ foreign_and_missing_read_the_same(void **state)
                 snprintf(path, sizeof(path), "%.*s%s%s", (int)(at - routes[i].pattern),
                     routes[i].pattern, ids[n], at + 3);
                 a[n] = ask_with(w, tokens[k], NULL, NULL, http_method_name(routes[i].method), path,
-                    routes[i].max_body == 0 ? NULL
-                                            : "{\"mode\":null,\"model\":\"x\",\"key\":\"A\","
-                                              "\"value\":\"b\",\"name\":\"n\"}");
+                    routes[i].max_body == 0
+                        ? NULL
+                        : "{\"mode\":null,\"model\":\"x\",\"key\":\"A\","
+                          "\"value\":\"b\",\"name\":\"n\",\"secrets\":{\"A\":\"b\"}}");
             }
             json_object_del(a[0].json, "workspace_id");
             json_object_del(a[1].json, "workspace_id");

@@ -1,0 +1,18 @@
+/*
+ * What the other purserds on this store change reaches this node's gateway: any node may be asked,
+ * so every live usage token is published on all of them.
+ */
+#ifndef DAEMON_FOLLOW_H
+#define DAEMON_FOLLOW_H
+
+#include "edge/edge.h"
+#include "store/store.h"
+
+struct follow;
+
+/* Two threads that run until follow_stop(): one for tokens, one for the platform's keys. */
+struct follow *follow_start(struct store *store, struct edge *edge);
+/* Waits for what is under way. NULL is fine. */
+void follow_stop(struct follow *f);
+
+#endif
