@@ -6,7 +6,7 @@
 #   make prove       the decisions against the oracle, at full size (half an hour)
 #   make mutation    small changes to core, each of which a test must notice
 #   make fuzz        FUZZ_SECONDS=60 of every fuzzer
-#   make bench       decisions and gateway; figures on standard output
+#   make bench       decisions, gateway and store; figures on standard output   FULL=1
 #   make format      lay the C sources out as .clang-format says
 #   make clean       forget what was built (state and settings stay)
 
@@ -46,6 +46,7 @@ fuzz: setup-test
 bench: build setup-test
 	@bench/decide
 	@bench/gateway
+	@bench/store $(if $(filter 1 yes true,$(FULL)),--full)
 
 format:
 	@clang-format -i $$(git ls-files -co --exclude-standard 'src/*.[ch]' 'tests/*.[ch]')

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import Purser, Sim, new_key, remove_traces
+from harness import Postgres, Purser, Sim, new_key, remove_traces
 
 
 def pytest_configure(config):
@@ -10,7 +10,9 @@ def pytest_configure(config):
 
 
 def pytest_sessionfinish(exitstatus):
-    """After a failure everything stays to be looked at."""
+    """After a failure everything stays to be looked at; but nothing goes on running."""
+    for server in list(Postgres.running):
+        server.kill()
     if exitstatus == pytest.ExitCode.OK:
         remove_traces()
 
@@ -23,7 +25,7 @@ def pytest_runtest_makereport(item, call):
     if report.when != "call" or not report.failed:
         return
     for name, value in item.funcargs.items():
-        if isinstance(value, Purser) and value.process is not None:
+        if isinstance(value, Purser) and value.process is not None and value.process.log_path.exists():
             report.sections.append((f"log of {name}", value.process.log(value.mark)[-20000:]))
 
 

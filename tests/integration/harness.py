@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import threading
@@ -72,6 +73,88 @@ def run_directory(state):
     """Where purser keeps the sockets and the shared memory of a state: see paths_run_default()."""
     name = hashlib.blake2b(str(Path(state).resolve()).encode(), digest_size=32).hexdigest()[:16]
     return Path("/run/purser" if os.geteuid() == 0 else f"/tmp/purser-{os.geteuid()}") / name
+
+
+class Postgres:
+    """A PostgreSQL of our own: its own directory, a Unix socket, no TCP; as an unprivileged user."""
+
+    running = []
+    _shared = None
+
+    def __init__(self):
+        binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))
+        assert binaries, "PostgreSQL is not installed: tools/setup test"
+        self.bin = binaries[-1]
+        self.folder = make_folder()
+        self.data = self.folder / "data"
+        self.as_user = []
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "postgres", "postgres")
+            self.as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+        self._run("initdb", "-D", self.data, "-U", "purser", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
+        self.process = None
+        self.start()
+
+    @classmethod
+    def shared(cls):
+        """One for the whole session."""
+        if cls._shared is None:
+            cls._shared = cls()
+        return cls._shared
+
+    def _run(self, program, *argv, **options):
+        return subprocess.run([*self.as_user, str(self.bin / program), *map(str, argv)], cwd=self.folder, check=True,
+                              text=True, capture_output=True, env=clean_environment(), timeout=60 * PATIENCE, **options)
+
+    def start(self):
+        # It does not outlive the tests, whatever becomes of them.
+        self.process = Process(
+            [*(self.as_user or ["setpriv"]), "--pdeathsig", "QUIT", self.bin / "postgres", "-D", self.data,
+             "-k", self.folder, "-h", "", "-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB"],
+            self.folder / "log", cwd=self.folder)
+        Postgres.running.append(self)
+        wait_until(self._answers, "PostgreSQL to answer", 20)
+
+    def _answers(self):
+        assert self.process.alive(), "PostgreSQL ended:\n" + self.process.log()[-4000:]
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return self.sql("postgres", "SELECT 1") == "1"
+
+    def kill(self):
+        """As a crash would: no connection is told, nothing is finished."""
+        self.process.stop(signal.SIGQUIT)
+        Postgres.running.remove(self)
+
+    def stop(self):
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def url(self, database):
+        return f"postgresql:///{database}?host={self.folder}&user=purser"
+
+    def sql(self, database, text, *options):
+        """What psql prints, unaligned and without headers. database may be its URL."""
+        url = database if "://" in database else self.url(database)
+        return self._run("psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", *options, "-d", url, input=text).stdout.strip()
+
+    def fresh(self):
+        """The URL of a new, empty database."""
+        name = "t" + uuid.uuid4().hex[:12]
+        self.sql("postgres", f"CREATE DATABASE {name}")
+        return self.url(name)
+
+
+# TEST_STORE=postgresql: every purser gets a database of its own, kept with its state directory.
+_DATABASES = {}
+
+
+def store_environment(state):
+    if os.environ.get("TEST_STORE") != "postgresql":
+        return {}
+    key = str(Path(state).resolve())
+    if key not in _DATABASES:
+        _DATABASES[key] = Postgres.shared().fresh()
+    return {"PURSER_STORE": _DATABASES[key]}
 
 
 def remove_traces():
@@ -244,7 +327,8 @@ class Purser:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.flags = list(flags)
-        self.env = env or {}
+        self.store_env = store_environment(self.state)
+        self.env = self.store_env | (env or {})
         self.process = None
         self.org = None
         self.start(wait=wait)
@@ -372,6 +456,32 @@ class Purser:
         pairs = (home / "env").read_text().split("\0")
         return dict(p.split("=", 1) for p in pairs if p)
 
+    # ---- the store, past purser ----
+
+    def sql(self, statement, *values):
+        """Rows of whole numbers, texts and None, on either engine; a ? takes a text, a number, bytes or None."""
+        server = self.store_env.get("PURSER_STORE")
+        for value in values:
+            if isinstance(value, bytes):
+                literal = f"'\\x{value.hex()}'::bytea" if server else f"x'{value.hex()}'"
+            elif value is None:
+                literal = "NULL"
+            else:
+                literal = str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+            statement = statement.replace("?", literal, 1)
+        if not server:
+            with contextlib.closing(sqlite3.connect(self.state / "purser.db", timeout=10)) as db, db:
+                db.execute("PRAGMA synchronous = OFF")
+                return db.execute(statement).fetchall()
+        printed = Postgres.shared().sql(server, statement, "-q", "-F", "\x1f", "-P", "null=\x01")
+        return [tuple(None if c == "\x01" else int(c) if c.lstrip("-").isdigit() else c for c in line.split("\x1f"))
+                for line in printed.splitlines()]
+
+    def columns(self, table):
+        if self.store_env:
+            return [c for (c,) in self.sql("SELECT column_name FROM information_schema.columns WHERE table_name = ?", table)]
+        return [c for (c,) in self.sql("SELECT name FROM pragma_table_info(?)", table)]
+
     # ---- the command line ----
 
     def cli(self, *argv, stdin=None, check=True, **env):
@@ -385,12 +495,14 @@ class Purser:
     def cli_offline(self, *argv):
         """A command that asks no server; the finished process, whatever its exit code."""
         return subprocess.run([str(PROGRAM), *map(str, argv)], text=True, capture_output=True,
-                              timeout=60 * PATIENCE, env=clean_environment())
+                              timeout=60 * PATIENCE, env=clean_environment(**self.store_env))
 
 
 def run_up(*flags, seconds=30, env=None):
     """`purser up` that is expected to end by itself; returns the finished process."""
-    STATES.update(state for flag, state in zip(flags, flags[1:]) if flag == "--state")
+    for state in [state for flag, state in zip(flags, flags[1:]) if flag == "--state"]:
+        STATES.add(state)
+        env = store_environment(state) | (env or {})
     return subprocess.run([str(PROGRAM), "up", *map(str, flags)], text=True, capture_output=True,
                           timeout=seconds * PATIENCE, stdin=subprocess.DEVNULL,
                           env=clean_environment(**(env or {})))

@@ -2,11 +2,11 @@
 
 import json
 import shutil
-import sqlite3
+import subprocess
 
 import pytest
 
-from harness import MODEL, SOURCE, Purser, make_folder
+from harness import MODEL, PROGRAM, SOURCE, Purser, clean_environment, make_folder
 
 OWN = {"model": "opus", "secrets": {"CLAUDE_CODE_OAUTH_TOKEN": "a-value-nobody-may-see"}}
 
@@ -151,27 +151,21 @@ def test_the_trail_can_be_read_without_a_server(stopped):
     ("DELETE FROM ledger WHERE seq = 3", "ledger entry 3 is missing"),
 ])
 def test_a_changed_store_is_found_and_the_first_bad_entry_named(stopped, sql, said):
-    with sqlite3.connect(stopped.state / "purser.db") as db:
-        assert db.execute(sql).rowcount > 0
-    db.close()
+    assert stopped.sql(sql + " RETURNING 1")
     told = offline(stopped, "verify", code=1)
     assert said in told and "tampered" in told and "cannot show" in told
 
 
 def test_a_doubled_entry_is_found(stopped):
-    with sqlite3.connect(stopped.state / "purser.db") as db:
-        names = [c[1] for c in db.execute("PRAGMA table_info(decisions)")]
-        values = ["4" if n == "seq" else "'01900000-0000-7000-8000-000000000000'" if n == "id" else n for n in names]
-        db.execute(f"INSERT INTO decisions SELECT {', '.join(values)} FROM decisions WHERE seq = 3")
-    db.close()
+    names = stopped.columns("decisions")
+    values = ["4" if n == "seq" else "'01900000-0000-7000-8000-000000000000'" if n == "id" else n for n in names]
+    stopped.sql(f"INSERT INTO decisions ({', '.join(names)}) SELECT {', '.join(values)} FROM decisions WHERE seq = 3")
     assert "decision record 4 does not follow the one before it" in offline(stopped, "verify", code=1)
 
 
 def test_a_falsified_result_is_found_by_the_replay(stopped):
-    with sqlite3.connect(stopped.state / "purser.db") as db:
-        db.execute("UPDATE decisions SET record = replace(record, '\"resolved_mode\":\"platform_managed\"',"
-                   " '\"resolved_mode\":\"byok\"') WHERE seq = 2")
-    db.close()
+    stopped.sql("UPDATE decisions SET record = replace(record, '\"resolved_mode\":\"platform_managed\"',"
+                " '\"resolved_mode\":\"byok\"') WHERE seq = 2")
     assert "the mode was byok and would be platform_managed" in offline(stopped, "replay", code=1)
 
 
@@ -181,5 +175,5 @@ def test_verify_of_a_running_server_says_what_a_chain_cannot_show(purser, histor
 
 
 def test_a_state_directory_without_a_store_is_a_mistake_and_makes_none(purser, tmp_path):
-    done = purser.cli_offline("audit", "verify", "--state", tmp_path)
+    done = subprocess.run([str(PROGRAM), "audit", "verify", "--state", str(tmp_path)], env=clean_environment())
     assert done.returncode == 2 and not list(tmp_path.iterdir())

@@ -4,7 +4,6 @@ import ctypes
 import ctypes.util
 import os
 import re
-import sqlite3
 import time
 import uuid
 from pathlib import Path
@@ -59,17 +58,15 @@ def seal(state, org, workspace, name, value):
 
 
 def plant(purser, org, workspace, name, value):
-    """Puts a secret into the SQLite file, past everything that would refuse it."""
+    """Puts a secret into the store, past everything that would refuse it."""
     sealed, key = seal(purser.state, org, workspace, name, value)
     now = int(time.time() * 1000)
     columns = "org_id, name, sealed, key_id, version, fingerprint, created_ms, updated_ms"
     row = (org, name, sealed, key, 1, uuid.uuid4().bytes * 2, now, now)
-    with sqlite3.connect(purser.state / "purser.db", timeout=10) as db:
-        if workspace:
-            db.execute(f"INSERT INTO workspace_secrets ({columns}, workspace_id) VALUES (?,?,?,?,?,?,?,?,?)", (*row, workspace))
-        else:
-            db.execute(f"INSERT INTO global_secrets ({columns}) VALUES (?,?,?,?,?,?,?,?)", row)
-    db.close()
+    if workspace:
+        purser.sql(f"INSERT INTO workspace_secrets ({columns}, workspace_id) VALUES (?,?,?,?,?,?,?,?,?)", *row, workspace)
+    else:
+        purser.sql(f"INSERT INTO global_secrets ({columns}) VALUES (?,?,?,?,?,?,?,?)", *row)
 
 
 # ---- two servers with the same workspaces ----

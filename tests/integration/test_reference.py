@@ -9,7 +9,6 @@ and the setting that only warns of an unregistered model (tests/unit/api).
 import contextlib
 import functools
 import json
-import sqlite3
 import uuid
 from types import SimpleNamespace
 
@@ -96,7 +95,7 @@ class Workspace:
         """Another model if one is given, and the override: None clears it, a garbled one goes past the API."""
         if model is not None:
             self.api("PUT", "/model", {"model": model})
-        sql(self.purser, "UPDATE workspaces SET llm_billing_mode = ? WHERE id = ?", override, self.id)
+        self.purser.sql("UPDATE workspaces SET llm_billing_mode = ? WHERE id = ?", override, self.id)
         return self
 
     def put(self, name, value="own-value"):
@@ -119,25 +118,19 @@ class Workspace:
         return self.purser.api("GET", f"/admin/audit/decisions?workspace={self.id}")["decisions"]
 
 
-def sql(purser, statement, *values):
-    with contextlib.closing(sqlite3.connect(purser.state / "purser.db", timeout=10)) as db, db:
-        db.execute("PRAGMA synchronous = OFF")
-        return db.execute(statement, values).fetchall()
-
-
 @contextlib.contextmanager
 def hidden(purser, table, column):
     """A column that no statement finds: every read and write of it fails."""
-    sql(purser, f"ALTER TABLE {table} RENAME COLUMN {column} TO hidden")
+    purser.sql(f"ALTER TABLE {table} RENAME COLUMN {column} TO hidden")
     try:
         yield
     finally:
-        sql(purser, f"ALTER TABLE {table} RENAME COLUMN hidden TO {column}")
+        purser.sql(f"ALTER TABLE {table} RENAME COLUMN hidden TO {column}")
 
 
 def rows_of(purser, org):
     tables = ("workspaces", "workspace_secrets", "global_secrets", "tokens", "decisions", "events")
-    return [sql(purser, f"SELECT count(*) FROM {t} WHERE org_id = ?", org) for t in tables]
+    return [purser.sql(f"SELECT count(*) FROM {t} WHERE org_id = ?", org) for t in tables]
 
 
 def create(purser, org, **fields):
@@ -227,10 +220,10 @@ def test_an_override_is_stored_and_null_clears_it_to_nothing(purser, org):
     w, stored = Workspace(purser, org), "SELECT llm_billing_mode FROM workspaces WHERE id = ?"
     for mode in MODES:
         assert w.ask_mode({"mode": f" {mode} "}).json()["resolved_mode"] == mode
-        assert sql(purser, stored, w.id) == [(mode,)]
+        assert purser.sql(stored, w.id) == [(mode,)]
     cleared = w.ask_mode({"mode": None}).json()
     assert (cleared["workspace_override"], cleared["source"]) == (None, DERIVED)
-    assert sql(purser, stored, w.id) == [(None,)]
+    assert purser.sql(stored, w.id) == [(None,)]
 
 
 def test_the_admin_route_answers_every_kind_of_request_as_promised(purser, org):
@@ -289,10 +282,15 @@ def test_create_takes_registered_models_and_keys_that_its_own_model_takes(purser
 def test_a_secret_that_cannot_be_stored_takes_the_workspace_back(purser, org):
     """Create is all or nothing: the row goes when one of its secrets fails."""
     before = rows_of(purser, org)
-    sql(purser, "CREATE TRIGGER breaks BEFORE INSERT ON workspace_secrets WHEN NEW.name = 'BREAKS' "
-                "BEGIN SELECT RAISE(ABORT, 'on purpose'); END")
+    if purser.store_env:
+        purser.sql("CREATE FUNCTION breaks() RETURNS trigger AS $$ BEGIN RAISE 'on purpose'; END $$ LANGUAGE plpgsql;"
+                   "CREATE TRIGGER breaks BEFORE INSERT ON workspace_secrets FOR EACH ROW WHEN (NEW.name = 'BREAKS')"
+                   " EXECUTE FUNCTION breaks()")
+    else:
+        purser.sql("CREATE TRIGGER breaks BEFORE INSERT ON workspace_secrets WHEN NEW.name = 'BREAKS' "
+                   "BEGIN SELECT RAISE(ABORT, 'on purpose'); END")
     answer = create(purser, org, model="opus", secrets=OAUTH | {"BREAKS": "x"})
-    sql(purser, "DROP TRIGGER breaks")
+    purser.sql("DROP TRIGGER breaks" + (" ON workspace_secrets" if purser.store_env else ""))
     assert answer.status_code >= 500
     key = purser.sim.keys["anthropic-api"]
     assert_refused(create(purser, org, model="opus", secrets=OAUTH | {"K": key}), 409, "PLATFORM_KEY_IN_TENANT_STORE")
@@ -329,7 +327,7 @@ def test_the_gate_follows_the_mode_and_not_the_model(purser, org):
 def test_a_decision_that_cannot_be_made_keeps_the_gate_closed(purser, org, name):
     """Custom endpoints are gated like keys; a workspace that cannot be read counts as the platform's."""
     w = Workspace(purser, org, "custom:m", runtime="hermes", secrets={"CUSTOM_API_KEY": "k"})
-    sql(purser, "UPDATE workspace_secrets SET sealed = zeroblob(64) WHERE workspace_id = ? AND name <> 'MODEL'", w.id)
+    purser.sql("UPDATE workspace_secrets SET sealed = ? WHERE workspace_id = ? AND name <> 'MODEL'", bytes(64), w.id)
     assert_refused(w.ask_mode(), 500, "SECRET_UNREADABLE", resolved_mode=PM, source="constant_fallback")
     assert_refused(w.put(name), 400, "VENDOR_KEY_ON_PLATFORM_MANAGED", key=name)
     assert_refused(w.ask("POST", "/start"), 500, "SECRET_UNREADABLE")
@@ -448,7 +446,7 @@ def test_byok_without_a_credential_at_any_scope_starts_nothing_and_says_why(purs
     told = {"code": "MISSING_BYOK_CREDENTIAL", "error": answer.json()["error"]}
     assert all(word in told["error"] for word in ("byok", "kimi-coding", "KIMI_API_KEY", "platform model"))
     assert (row["status"], row["last_error"]) == ("failed", told) and purser.home(w.id) is None
-    ((details,),) = sql(purser, "SELECT details FROM events WHERE workspace_id = ? AND type = 'workspace.failed'", w.id)
+    ((details,),) = purser.sql("SELECT details FROM events WHERE workspace_id = ? AND type = 'workspace.failed'", w.id)
     assert json.loads(details) == told | {"billing_mode": "byok"}
     assert [(r["kind"], r["code"], r["mode"]) for r in w.records()] == [("refusal", told["code"], "byok")]
     assert_refused(w.pull(), 422, "MISSING_BYOK_CREDENTIAL")
