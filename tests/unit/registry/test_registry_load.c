@@ -118,6 +118,31 @@ static const struct {
     {"dialect: openai-chat", "dialect: openai", "f:23: unknown dialect \"openai\""},
     {"dialect: openai-chat", "anthropic_native: true\n    dialect: openai-chat",
         "f:24: anthropic_native and dialect anthropic belong together"},
+    {"    upstream_vendor: acme\n", "    verify: {endpoint: anthropic, path: /x}\n",
+        "f:9: this provider has no endpoint \"anthropic\""},
+    {"    upstream_vendor: acme\n", "    verify: {endpoint: openai-chat, path: x}\n",
+        "f:9: the path must begin with a slash"},
+    {"    upstream_vendor: acme\n", "    verify: {endpoint: openai-chat}\n",
+        "f:9: \"path\" is missing"},
+#define FILE_WITH(text) "    base_env: {PATH: /bin}\n", "    files: [" text "]\n"
+    {FILE_WITH("{path: /a, for: [acme], content: [x]}"), "f:24: \"/a\" is no path below HOME"},
+    {FILE_WITH("{path: a/../b, for: [acme], content: [x]}"),
+        "f:24: \"a/../b\" is no path below HOME"},
+    {FILE_WITH("{path: a//b, for: [acme], content: [x]}"), "f:24: \"a//b\" is no path below HOME"},
+    {FILE_WITH("{path: a, for: [acne], content: [x]}"),
+        "f:24: provider \"acne\" is no arm of this runtime"},
+    {FILE_WITH("{path: a, for: [acme], content: ['${who}']}"), "f:24: an unknown reference"},
+    {FILE_WITH("{path: a, for: [acme]}"), "f:24: \"content\" is missing"},
+    {FILE_WITH("{path: a, content: [x]}"), "f:24: \"for\" is missing"},
+    {FILE_WITH("{path: a, for: [acme], content: [x]}, {path: a, for: [platform, acme], "
+               "content: [y]}"),
+        "f:24: the file \"a\" is there twice for provider \"acme\""},
+    {FILE_WITH("{path: a, for: [acme], content: [x]}, {path: a, for: [platform], content: [y]}"),
+        ""},
+    {"dialect: openai-chat\n    base_env: {PATH: /bin}\n",
+        "dialect: openai-responses\n    files: [{path: a, for: [acme, platform], content: "
+        "['${base_url}']}]\n",
+        "f:24: provider \"acme\" has no endpoint for ${base_url}"},
     {"      - {name: acme, models: [acme-1]}\n      - {name: platform, models: [acme/one]}\n",
         "      []\n", "f:25: a runtime has between 1 and 64 providers"},
 };
@@ -204,7 +229,7 @@ embedded(void)
 
 /* Changes with every change of content, on purpose: look at `purser registry diff` and pin it anew.
  */
-#define PINNED "955174ae5584b986ba94b45d5e6938e0f3513b46abcaedd85da1b770539dca6f"
+#define PINNED "91350e97a9fbb648c55a3c0d03d1ea33b65192b03762b40818d1529649875621"
 
 static void
 the_embedded_registry_has_the_pinned_fingerprint(void **state)
