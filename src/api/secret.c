@@ -2,6 +2,7 @@
 
 #include "api/plan.h"
 #include "api/restart.h"
+#include "api/verify.h"
 #include "store/event_row.h"
 #include "store/org_row.h"
 #include "store/platform_key.h"
@@ -235,18 +236,28 @@ secret_put(struct call *c, struct error *e)
     struct secret_op op = {.c = c, .workspace = c->id};
     struct gather_request q = {.caller = GATHER_WRITE_GATE, .org = c->org, .workspace = c->id};
     AUTO_GATHERED struct gathered g = {0};
+    struct verify_outcome verified = {0};
+    json_t *answer, *warning;
     enum err code = write_read(c, &op.write, e);
 
     if (code == ERR_OK)
         code = gather(c->api, &c->registry->set, &c->http->arena, &q, &g, e);
     if (code == ERR_OK)
         code = secret_gate(c, &g, op.write.name, c->id, e);
+    if (code == ERR_OK) {
+        verified = verify_value(c->api, call_registry(c), &g, op.write.name, op.write.value);
+        code = verify_refusal(c->api, &verified, e);
+    }
     if (code == ERR_OK)
         code = store_tx_durable(c->api->o.store, put_tx, &op, e);
     if (code != ERR_OK)
         return code;
     restart_soon(c->api, c->org, c->id);
-    return call_answer(c, 200, written_json("saved", &op));
+    answer = written_json("saved", &op);
+    warning = verify_warning(c->api, &verified);
+    if (warning != NULL)
+        json_object_set_new(answer, "warnings", json_pack("[o]", warning));
+    return call_answer(c, 200, answer);
 }
 
 enum err
