@@ -5,6 +5,7 @@
 #   make test        every suite; last line "N passed, N failed"
 #   make prove       the decisions against the oracle, at full size (half an hour)
 #   make mutation    small changes to core, each of which a test must notice
+#   make chaos       kill -9 of purserd, CHAOS_KILLS=200 times, while agents start and stop
 #   make fuzz        FUZZ_SECONDS=60 of every fuzzer
 #   make bench       decisions, gateway and store; figures on standard output   FULL=1
 #   make format      lay the C sources out as .clang-format says
@@ -14,9 +15,10 @@ LISTEN ?= 127.0.0.1:8080
 STATE ?= ./var
 BUILD ?= build
 FUZZ_SECONDS ?= 60
+CHAOS_KILLS ?= 200
 
 MAKEFLAGS += --no-print-directory
-.PHONY: all build run test prove mutation fuzz bench format clean setup-build setup-test
+.PHONY: all build run test prove mutation chaos fuzz bench format clean setup-build setup-test
 
 all: build
 
@@ -39,6 +41,9 @@ prove: build setup-test
 
 mutation: setup-test
 	@tools/mutation/run
+
+chaos: setup-test build
+	@CHAOS_KILLS=$(CHAOS_KILLS) BUILD_DIR=$(BUILD) build/venv/bin/python3 -m pytest -q -s tests/chaos
 
 fuzz: setup-test
 	@tools/fuzz $(FUZZ_SECONDS)

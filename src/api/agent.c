@@ -1,77 +1,126 @@
-/* Stops, restarts and removals, and the lock that keeps them apart. Starts: agent_start.c. */
+/* Stops, restarts, pauses and removals, and the lock that keeps them apart. */
 #include "api/agent.h"
 
+#include "api/move.h"
 #include "store/event_row.h"
 #include "store/org_row.h"
 #include "store/token_row.h"
 
+/* The ways to stop an agent: what is wanted afterwards, and how that is told. */
+enum stop_kind { STOP_ASKED, STOP_PAUSE, STOP_DRAIN, STOP_RESTART, STOP_REMOVE };
+
+static const struct {
+    enum workspace_desired desired;
+    bool start_due; /* whatever happens to us from here on: it is to be started again */
+    bool tells;
+    enum lifecycle_event event;
+} stop_kinds[] = {
+    [STOP_ASKED] = {WORKSPACE_DESIRED_STOPPED, false, true, LIFECYCLE_STOP},
+    [STOP_PAUSE] = {WORKSPACE_DESIRED_PAUSED, false, true, LIFECYCLE_PAUSE},
+    [STOP_DRAIN] = {WORKSPACE_DESIRED_RUNNING, true, true, LIFECYCLE_END_AGAIN},
+    [STOP_RESTART] = {WORKSPACE_DESIRED_RUNNING, true, false, 0},
+    [STOP_REMOVE] = {WORKSPACE_DESIRED_REMOVED, false, false, 0},
+};
+
 struct stop {
     struct arena *arena;
     struct id org, workspace;
-    enum workspace_desired desired; /* afterwards */
-    bool settled;                   /* the agent is gone: the row may say so */
+    enum stop_kind kind;
+    int64_t now_ms;
     struct agent_revoked revoked;
 };
 
 static enum err
-stop_tx(struct store_tx *tx, void *ctx, struct error *e)
+wish_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct stop *s = ctx;
-    struct event_row event = {.org = s->org,
-        .workspace = s->workspace,
-        .type = STR("workspace.stopped"),
-        .json = STR("{}"),
-        .created_ms = clock_ms()};
-    struct workspace_row w;
-    enum err code = workspace_row_get(tx, s->org, s->workspace, s->arena, &w, e);
 
-    if (code == ERR_OK && w.status == WORKSPACE_REMOVED)
-        return fail(e, ERR_GONE, "workspace removed");
-    if (code == ERR_OK && s->desired == WORKSPACE_DESIRED_RUNNING)
-        code = org_row_check_active(tx, s->org, e); /* a restart that could not start again */
-    if (code == ERR_OK) {
-        code = workspace_row_set_desired(tx, s->org, s->workspace, s->desired, e);
-    }
-    if (code != ERR_OK || !s->settled)
-        return call_not_found(code, "workspace not found", e);
-    code =
+    if (stop_kinds[s->kind].desired == WORKSPACE_DESIRED_RUNNING &&
+        org_row_check_active(tx, s->org, e) != ERR_OK)
+        return e->code; /* a restart that could not start again */
+    return move_wish_tx(tx, s->arena, s->org, s->workspace, stop_kinds[s->kind].desired,
+        stop_kinds[s->kind].start_due ? s->now_ms : 0, e);
+}
+
+/* The agent is gone: its token ends, and the row may say so. */
+static enum err
+settled_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct stop *s = ctx;
+    struct move m = {.org = s->org,
+        .workspace = s->workspace,
+        .event = stop_kinds[s->kind].event,
+        .due_ms = s->now_ms};
+    enum err code =
         agent_tokens_revoke_tx(tx, s->arena, s->org, s->workspace, (struct id){0}, &s->revoked, e);
-    if (code == ERR_OK) {
-        code = workspace_row_set_status(
-            tx, s->org, s->workspace, WORKSPACE_STOPPED, STR_NONE, STR_NONE, e);
-    }
-    if (code == ERR_OK && w.status != WORKSPACE_STOPPED)
-        code = event_row_append(tx, &event, NULL, e);
-    return code;
+
+    if (s->kind == STOP_DRAIN)
+        m.details = STR("{\"reason\":\"shutdown\"}");
+    if (code != ERR_OK || !stop_kinds[s->kind].tells)
+        return code;
+    return move_tx(tx, s->arena, &m, NULL, e);
 }
 
 /*
- * desired first: the report of its end must find out that it was wanted. In a restart it stays
- * "running", so that a crash half-way shows as a failure; the report then counts as an old start's.
+ * What is wanted first: the report of its end must find out that it was wanted, also when it comes
+ * to our successor. In a restart the report counts as an old start's.
  */
 static enum err
 stop_locked(struct api *a, struct arena *arena, struct id org, struct id workspace,
-    enum workspace_desired desired, struct error *e)
+    enum stop_kind kind, struct error *e)
 {
-    struct stop s = {.arena = arena, .org = org, .workspace = workspace, .desired = desired};
+    struct stop s = {
+        .arena = arena, .org = org, .workspace = workspace, .kind = kind, .now_ms = clock_ms()};
     struct id start = launch_status(a->launcher, workspace).start;
     int64_t grace = a->o.stop_grace_ms == 0 ? 5000 : a->o.stop_grace_ms;
-    enum err code = store_tx(a->o.store, stop_tx, &s, e);
+    enum err code = store_tx(a->o.store, wish_tx, &s, e);
 
     if (code != ERR_OK)
         return code;
-    if (desired == WORKSPACE_DESIRED_RUNNING)
+    if (stop_kinds[kind].start_due)
         agent_run_set(a, workspace, id_new());
     code = launch_stop(a->launcher, workspace, grace, e);
     if (code != ERR_OK) {
         agent_run_set(a, workspace, start);
         return code;
     }
-    s.settled = true;
-    code = store_tx(a->o.store, stop_tx, &s, e);
+    code = store_tx(a->o.store, settled_tx, &s, e);
     if (code == ERR_OK)
         agent_tokens_revoked(a, &s.revoked);
     return code;
+}
+
+/* One that stops with an answer, in the workspace's turn. */
+static enum err
+stop_in_turn(
+    struct api *a, struct id org, struct id workspace, enum stop_kind kind, struct error *e)
+{
+    pthread_mutex_t *lock = api_workspace_lock(a, workspace);
+    AUTO_ARENA struct arena arena = {0};
+    enum err code;
+
+    pthread_mutex_lock(lock);
+    code = stop_locked(a, &arena, org, workspace, kind, e);
+    pthread_mutex_unlock(lock);
+    return code;
+}
+
+enum err
+agent_stop(struct api *a, struct id org, struct id workspace, struct error *e)
+{
+    return stop_in_turn(a, org, workspace, STOP_ASKED, e);
+}
+
+enum err
+agent_pause(struct api *a, struct id org, struct id workspace, struct error *e)
+{
+    return stop_in_turn(a, org, workspace, STOP_PAUSE, e);
+}
+
+enum err
+agent_drain(struct api *a, struct id org, struct id workspace, struct error *e)
+{
+    return stop_in_turn(a, org, workspace, STOP_DRAIN, e);
 }
 
 enum err
@@ -87,17 +136,61 @@ agent_start(struct api *a, const struct api_registry *registry, struct arena *ar
     return code;
 }
 
-enum err
-agent_stop(struct api *a, struct id org, struct id workspace, struct error *e)
-{
-    pthread_mutex_t *lock = api_workspace_lock(a, workspace);
-    AUTO_ARENA struct arena arena = {0};
-    enum err code;
+struct look {
+    struct arena *arena;
+    const struct agent_request *request;
+    struct workspace_row row;
+};
 
-    pthread_mutex_lock(lock);
-    code = stop_locked(a, &arena, org, workspace, WORKSPACE_DESIRED_STOPPED, e);
-    pthread_mutex_unlock(lock);
-    return code;
+static enum err
+look_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct look *l = ctx;
+
+    return workspace_row_get(tx, l->request->org, l->request->workspace, l->arena, &l->row, e);
+}
+
+/* A start's id carries the time at which it began to gather. */
+static int64_t
+start_ms(struct id start)
+{
+    int64_t ms = 0;
+
+    for (int i = 0; i < 6; i++)
+        ms = ms << 8 | start.b[i];
+    return ms;
+}
+
+/* Is a change of that time in force already, or of no matter? */
+static bool
+change_is_in_force(struct api *a, const struct agent_request *q, const struct workspace_row *w)
+{
+    struct launch_status st = launch_status(a->launcher, q->workspace);
+
+    if (w->desired != WORKSPACE_DESIRED_RUNNING)
+        return true;
+    if (st.state == LAUNCH_RUNNING || st.state == LAUNCH_STARTING)
+        return start_ms(st.start) > q->changed_ms;
+    /* Nothing runs: a start that is due gathers anew, one that failed before may succeed now. */
+    return w->status != WORKSPACE_FAILED || w->updated_ms > q->changed_ms;
+}
+
+static enum err
+restart_locked(struct api *a, const struct api_registry *registry, struct arena *arena,
+    const struct agent_request *q, struct error *e)
+{
+    struct look l = {.arena = arena, .request = q};
+    enum err code = ERR_OK;
+
+    if (q->changed_ms != 0) {
+        code = store_read(a->o.store, look_tx, &l, e);
+        if (code != ERR_OK || change_is_in_force(a, q, &l.row))
+            return code;
+    }
+    code = agent_may_start(a, arena, q, e);
+    if (code == ERR_OK)
+        code = stop_locked(a, arena, q->org, q->workspace, STOP_RESTART, e);
+    return code == ERR_OK ? agent_start_locked(a, registry, arena, q, e) : code;
 }
 
 enum err
@@ -108,9 +201,7 @@ agent_restart(struct api *a, const struct api_registry *registry, struct arena *
     enum err code;
 
     pthread_mutex_lock(lock);
-    code = stop_locked(a, arena, q->org, q->workspace, WORKSPACE_DESIRED_RUNNING, e);
-    if (code == ERR_OK)
-        code = agent_start_locked(a, registry, arena, q, e);
+    code = restart_locked(a, registry, arena, q, e);
     pthread_mutex_unlock(lock);
     return code;
 }
@@ -136,14 +227,9 @@ static enum err
 removal_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct removal *r = ctx;
-    struct event_row event = {.org = r->org,
-        .workspace = r->workspace,
-        .type = STR("workspace.removed"),
-        .json = STR("{}"),
-        .created_ms = clock_ms()};
-    enum err code = workspace_row_remove(tx, r->org, r->workspace, e);
+    struct move m = {.org = r->org, .workspace = r->workspace, .event = LIFECYCLE_REMOVE};
 
-    return code != ERR_OK ? code : event_row_append(tx, &event, NULL, e);
+    return move_tx(tx, r->arena, &m, NULL, e);
 }
 
 static enum err
@@ -152,7 +238,7 @@ remove_locked(
 {
     struct removal r = {.arena = arena, .org = org, .workspace = workspace};
     struct error forget;
-    enum err code = stop_locked(a, arena, org, workspace, WORKSPACE_DESIRED_STOPPED, e);
+    enum err code = stop_locked(a, arena, org, workspace, STOP_REMOVE, e);
 
     if (code == ERR_OK)
         code = store_read(a->o.store, removal_tokens_tx, &r, e);

@@ -1,8 +1,7 @@
-/* The other half of agent.h: how starts end, and how purserd finds its agents again. */
+/* How starts end, and which start is the current one. */
 #include "api/agent.h"
 
-#include "api/plan.h"
-#include "store/event_row.h"
+#include "api/move.h"
 #include "store/token_row.h"
 
 /* Kept for the life of the process: as many as there are workspaces that were started. */
@@ -64,6 +63,14 @@ agent_runs_free(struct api *a)
     }
 }
 
+bool
+agent_runs(struct api *a, struct id workspace)
+{
+    enum launch_state state = launch_status(a->launcher, workspace).state;
+
+    return state == LAUNCH_RUNNING || state == LAUNCH_STARTING;
+}
+
 enum err
 agent_tokens_revoke_tx(struct store_tx *tx, struct arena *arena, struct id org, struct id workspace,
     struct id start, struct agent_revoked *ret, struct error *e)
@@ -101,51 +108,92 @@ agent_tokens_revoked(struct api *a, const struct agent_revoked *r)
 struct end {
     struct api *api;
     struct arena *arena;
-    struct id workspace;
+    struct id org, workspace;
     const struct launch_status *status; /* NULL: found gone when we started */
+    struct lifecycle_verdict verdict;
+    bool again; /* it is to be started again, after verdict.delay_ms */
     struct agent_revoked revoked;
 };
 
-static bool
-is_up(enum workspace_status s)
+static struct lifecycle_verdict
+judge(const struct end *x, const struct workspace_row *w)
 {
-    return s == WORKSPACE_PROVISIONING || s == WORKSPACE_ONLINE || s == WORKSPACE_DEGRADED ||
-        s == WORKSPACE_OFFLINE;
+    const struct api_options *o = &x->api->o;
+    struct lifecycle_end end = {.desired = w->desired,
+        .policy = w->restart,
+        .start_due = w->start_due_ms != 0,
+        .lost = x->status == NULL,
+        .starting = w->status == WORKSPACE_PROVISIONING,
+        .restarts = w->restarts,
+        .pause_ms = o->restart_pause_ms == 0 ? 1000 : o->restart_pause_ms,
+        .limit = o->restart_limit == 0 ? 5 : o->restart_limit};
+
+    if (x->status != NULL) {
+        end.exit_code = x->status->exit_code;
+        end.ran_ms = x->status->ended_ms - x->status->started_ms;
+    }
+    return lifecycle_judge_end(&end);
 }
 
-/* Wanted or finished: stopped. Anything else is a failure that somebody should see. */
+/* Why it is down, for people: the code goes to m->code. */
+static void
+explain_end(const struct end *x, struct move *m)
+{
+    bool again = m->event == LIFECYCLE_END_AGAIN;
+
+    if (m->event != LIFECYCLE_END_FAIL && (!again || x->verdict.delay_ms == 0))
+        return;
+    if (x->verdict.loops) {
+        m->code = STR("CRASH_LOOP");
+        m->text = arena_printf(x->arena,
+            "the agent ended %lld times in a row, at last with exit code %d, and is not started "
+            "again: see its log (purser workspace logs), then start it (purser workspace start)",
+            (long long)x->verdict.restarts + 1, x->status->exit_code);
+        return;
+    }
+    m->code = STR("AGENT_EXITED");
+    if (x->status == NULL) {
+        m->text =
+            STR("the agent was gone when purser started, and its restart policy is \"never\": "
+                "start it (purser workspace start)");
+    } else {
+        m->text = arena_printf(x->arena,
+            "the agent ended with exit code %d%s; its log says more (purser workspace logs)",
+            x->status->exit_code, again ? " and is started again" : "");
+    }
+}
+
 static enum err
 end_row(struct store_tx *tx, struct end *x, const struct workspace_row *w, struct error *e)
 {
-    bool finished = x->status != NULL && x->status->exit_code == 0;
-    bool wanted = w->desired != WORKSPACE_DESIRED_RUNNING;
-    struct event_row event = {.org = w->org, .workspace = w->id, .created_ms = clock_ms()};
-    struct str text = STR_NONE;
-    enum workspace_status next = WORKSPACE_STOPPED;
-    enum err code = ERR_OK;
+    struct move m = {.org = w->org, .workspace = w->id};
+    json_t *details = json_pack(
+        "{s:o}", "exit_code", x->status == NULL ? json_null() : json_integer(x->status->exit_code));
 
-    if (w->desired == WORKSPACE_DESIRED_PAUSED)
-        next = WORKSPACE_PAUSED;
-    if (!wanted && !finished) {
-        next = WORKSPACE_FAILED;
-        text = x->status == NULL
-            ? STR("the agent was gone when purser started")
-            : arena_printf(x->arena, "the agent ended with exit code %d; its log says more",
-                  x->status->exit_code);
+    x->verdict = judge(x, w);
+    x->again = x->verdict.event == LIFECYCLE_END_AGAIN;
+    m.event = x->verdict.event;
+    m.restarts = x->verdict.restarts;
+    m.due_ms = clock_ms() + x->verdict.delay_ms;
+    explain_end(x, &m);
+    if (m.code.n > 0) {
+        json_object_set_new(details, "code", json_str(m.code));
+        json_object_set_new(details, "error", json_str(m.text));
     }
-    if (!wanted && finished)
-        code = workspace_row_set_desired(tx, w->org, w->id, WORKSPACE_DESIRED_STOPPED, e);
-    if (code == ERR_OK) {
-        code = workspace_row_set_status(
-            tx, w->org, w->id, next, text.n == 0 ? STR_NONE : STR("AGENT_EXITED"), text, e);
+    if (x->again) {
+        json_object_set_new(details, "restart", json_integer(m.restarts));
+        json_object_set_new(details, "restart_in_ms", json_integer(x->verdict.delay_ms));
     }
-    if (code != ERR_OK)
-        return code;
-    event.type = next == WORKSPACE_FAILED ? STR("workspace.failed") : STR("workspace.stopped");
-    event.json = x->status == NULL
-        ? STR("{\"exit_code\":null}")
-        : arena_printf(x->arena, "{\"exit_code\":%d}", x->status->exit_code);
-    return event_row_append(tx, &event, NULL, e);
+    m.details = move_details(x->arena, details);
+    return move_tx(tx, x->arena, &m, NULL, e);
+}
+
+/* An end that is booked already leaves a row that is down, or waits for its next start. */
+static bool
+is_booked(const struct workspace_row *w)
+{
+    return !workspace_status_is_up(w->status) ||
+        (w->status == WORKSPACE_OFFLINE && w->start_due_ms != 0);
 }
 
 static enum err
@@ -154,29 +202,33 @@ end_tx(struct store_tx *tx, void *ctx, struct error *e)
     struct end *x = ctx;
     struct id start = x->status == NULL ? (struct id){0} : x->status->start;
     struct workspace_row w;
-    struct id org;
-    enum err code = workspace_row_find_org(tx, x->workspace, &org, e);
+    enum err code = workspace_row_find_org(tx, x->workspace, &x->org, e);
 
+    x->again = false;
     if (code == ERR_OK)
-        code = workspace_row_get(tx, org, x->workspace, x->arena, &w, e);
+        code = workspace_row_get(tx, x->org, x->workspace, x->arena, &w, e);
     if (code == ERR_OK) {
-        code = agent_tokens_revoke_tx(tx, x->arena, org, x->workspace, start, &x->revoked, e);
+        code = agent_tokens_revoke_tx(tx, x->arena, x->org, x->workspace, start, &x->revoked, e);
     }
-    if (code != ERR_OK || !is_up(w.status) || agent_run_is_stale(x->api, x->workspace, start))
+    if (code != ERR_OK || is_booked(&w) || agent_run_is_stale(x->api, x->workspace, start))
         return code;
     return end_row(tx, x, &w, e);
 }
 
-static enum err
-end_book(struct api *a, struct id workspace, const struct launch_status *status, struct error *e)
+enum err
+agent_end_book(
+    struct api *a, struct id workspace, const struct launch_status *status, struct error *e)
 {
     AUTO_ARENA struct arena arena = {0};
     struct end x = {.api = a, .arena = &arena, .workspace = workspace, .status = status};
     enum err code = store_tx(a->o.store, end_tx, &x, e);
 
-    if (code == ERR_OK)
-        agent_tokens_revoked(a, &x.revoked);
-    return code;
+    if (code != ERR_OK)
+        return code;
+    agent_tokens_revoked(a, &x.revoked);
+    if (x.again)
+        later_put(a, LATER_START, x.org, workspace, (struct id){0}, x.verdict.delay_ms);
+    return ERR_OK;
 }
 
 void
@@ -187,136 +239,6 @@ agent_ended(struct api *a, struct id workspace, const struct launch_status *stat
 
     id_text(workspace, ws + 3);
     log_info(ws, "agent ended exit_code=%d", status->exit_code);
-    if (end_book(a, workspace, status, &e) != ERR_OK)
+    if (agent_end_book(a, workspace, status, &e) != ERR_OK)
         log_error(ws, "the agent's end could not be booked: %s", e.text);
-}
-
-struct recovery {
-    struct api *api;
-    struct arena arena;
-    struct token_row *tokens;
-    size_t tokens_n;
-    struct workspace_row *workspaces; /* of this node */
-    size_t workspaces_n;
-    struct id *ours;                /* their ids, sorted */
-    const struct token_row *ended;  /* the one that ended_tx revokes */
-    const struct workspace_row *up; /* the one that up_tx sets online */
-};
-
-static void
-recovery_done(struct recovery *r)
-{
-    arena_done(&r->arena);
-}
-
-static enum err
-recovery_tx(struct store_tx *tx, void *ctx, struct error *e)
-{
-    struct recovery *r = ctx;
-    enum err code =
-        token_row_list_live_usage(tx, clock_ms(), &r->arena, &r->tokens, &r->tokens_n, e);
-
-    if (code != ERR_OK)
-        return code;
-    return workspace_row_list_node(tx, &r->arena, &r->workspaces, &r->workspaces_n, e);
-}
-
-static enum err
-ended_tx(struct store_tx *tx, void *ctx, struct error *e)
-{
-    struct recovery *r = ctx;
-    struct token_row revoked;
-
-    return token_row_revoke(tx, r->ended->org, r->ended->id, clock_ms(), &r->arena, &revoked, e);
-}
-
-static enum err
-up_tx(struct store_tx *tx, void *ctx, struct error *e)
-{
-    struct recovery *r = ctx;
-
-    return workspace_row_set_status(
-        tx, r->up->org, r->up->id, WORKSPACE_ONLINE, STR_NONE, STR_NONE, e);
-}
-
-static bool
-runs(const struct launch_status *st)
-{
-    return st->state == LAUNCH_RUNNING || st->state == LAUNCH_STARTING;
-}
-
-static int
-compare_ids(const void *a, const void *b)
-{
-    return memcmp(a, b, sizeof(struct id));
-}
-
-/* Other nodes on this store have agents, too; only they know whether those run. */
-static bool
-is_ours(const struct recovery *r, struct id workspace)
-{
-    return bsearch(&workspace, r->ours, r->workspaces_n, sizeof(workspace), compare_ids) != NULL;
-}
-
-/* A token lives as long as its start does, or, for a run, until it expires. */
-static enum err
-recover_token(struct recovery *r, const struct token_row *t, struct error *e)
-{
-    struct launch_status st = launch_status(r->api->launcher, t->workspace);
-    bool alive = t->expires_ms != 0 || (runs(&st) && id_equal(st.start, t->decision)) ||
-        !is_ours(r, t->workspace);
-    struct edge_token published = {.token = t->id,
-        .org = t->org,
-        .workspace = t->workspace,
-        .decision = t->decision,
-        .expires_ms = t->expires_ms};
-
-    memcpy(published.digest, t->digest, sizeof(published.digest));
-    if (!alive) {
-        edge_token_revoke(r->api->o.edge, t->digest);
-        r->ended = t;
-        return store_tx(r->api->o.store, ended_tx, r, e);
-    }
-    published.models = plan_list(&r->arena, t->models, &published.models_n);
-    return edge_token_publish(r->api->o.edge, &published, e);
-}
-
-static enum err
-recover_workspace(struct recovery *r, const struct workspace_row *w, struct error *e)
-{
-    struct launch_status st = launch_status(r->api->launcher, w->id);
-
-    if (!runs(&st)) {
-        if (!is_up(w->status) || plan_runtime_is_external(w->runtime))
-            return ERR_OK;
-        return end_book(r->api, w->id, st.state == LAUNCH_EXITED ? &st : NULL, e);
-    }
-    agent_run_set(r->api, w->id, st.start);
-    if (w->desired != WORKSPACE_DESIRED_RUNNING)
-        return agent_stop(r->api, w->org, w->id, e);
-    if (w->status == WORKSPACE_ONLINE)
-        return ERR_OK;
-    r->up = w;
-    return store_tx(r->api->o.store, up_tx, r, e);
-}
-
-enum err
-agent_recover(struct api *a, struct error *e)
-{
-    AUTO(recovery_done) struct recovery r = {.api = a};
-    enum err code = store_read(a->o.store, recovery_tx, &r, e);
-
-    if (code == ERR_OK) {
-        r.ours = arena_array(&r.arena, r.workspaces_n + 1, sizeof(*r.ours));
-        for (size_t i = 0; i < r.workspaces_n; i++)
-            r.ours[i] = r.workspaces[i].id;
-        qsort(r.ours, r.workspaces_n, sizeof(*r.ours), compare_ids);
-    }
-    for (size_t i = 0; code == ERR_OK && i < r.tokens_n; i++)
-        code = recover_token(&r, &r.tokens[i], e);
-    if (code == ERR_OK)
-        edge_tokens_settled(a->o.edge);
-    for (size_t i = 0; code == ERR_OK && i < r.workspaces_n; i++)
-        code = recover_workspace(&r, &r.workspaces[i], e);
-    return code == ERR_OK ? ERR_OK : wrap(e, "finding running agents again");
 }

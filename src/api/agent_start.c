@@ -1,7 +1,11 @@
 #include "api/agent.h"
 
 #include "api/decision.h"
-#include "api/plan.h"
+#include "api/handout.h"
+#include "api/launch_hints.h"
+#include "api/verify.h"
+#include "api/family.h"
+#include "api/move.h"
 #include "store/event_row.h"
 #include "store/org_row.h"
 #include "store/token_row.h"
@@ -18,9 +22,9 @@ struct start {
     struct gathered gathered;
     struct plan plan;
     struct decision_row record;
-    struct auth_token_text token;
-    struct token_row token_row;
-    struct secret *token_secret;
+    struct handout_source source; /* of the handout: gathered and plan above */
+    struct handout handout;
+    struct verify_outcome verified;
     int64_t uid;
     struct error failure; /* what the row, the event and the caller are told */
 };
@@ -29,34 +33,16 @@ static void
 start_done(struct start *s)
 {
     gathered_done(&s->gathered);
-    auth_token_wipe(&s->token);
-    secret_free(s->token_secret);
-}
-
-static enum err
-append_event(
-    struct store_tx *tx, const struct start *s, struct str type, struct str json, struct error *e)
-{
-    struct event_row event = {.org = s->request->org,
-        .workspace = s->request->workspace,
-        .type = type,
-        .json = json,
-        .created_ms = clock_ms()};
-
-    return event_row_append(tx, &event, NULL, e);
+    handout_done(&s->handout);
 }
 
 static struct str
 failure_json(struct arena *arena, const struct start *s)
 {
-    AUTO_JSON json_t *j = json_pack("{s:o, s:s, s:o}", "error",
-        json_str(str_from_cstr(s->failure.text)), "code", err_name(s->failure.code), "billing_mode",
-        json_str(billing_mode_name(s->gathered.decision.mode)));
-    char *text = json_dumps(j, JSON_COMPACT);
-    struct str copy = arena_dup(arena, str_from_cstr(text));
-
-    json_wiping_free(text);
-    return copy;
+    return move_details(arena,
+        json_pack("{s:o, s:s, s:o}", "error", json_str(str_from_cstr(s->failure.text)), "code",
+            err_name(s->failure.code), "billing_mode",
+            json_str(billing_mode_name(s->gathered.decision.mode))));
 }
 
 /* Nothing was started: the row says why, the event tells it, the record keeps it. */
@@ -65,20 +51,19 @@ failed_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct start *s = ctx;
     const struct agent_request *q = s->request;
+    struct move m = {.org = q->org,
+        .workspace = q->workspace,
+        .event = LIFECYCLE_REFUSE,
+        .code = str_from_cstr(err_name(s->failure.code)),
+        .text = str_from_cstr(s->failure.text),
+        .details = failure_json(s->arena, s)};
     struct agent_revoked revoked;
-    enum err code =
-        workspace_row_set_desired(tx, q->org, q->workspace, WORKSPACE_DESIRED_RUNNING, e);
+    enum err code = move_tx(tx, s->arena, &m, NULL, e);
 
-    if (code == ERR_OK) {
-        code = workspace_row_set_status(tx, q->org, q->workspace, WORKSPACE_FAILED,
-            str_from_cstr(err_name(s->failure.code)), str_from_cstr(s->failure.text), e);
-    }
     if (code == ERR_OK)
         code = agent_tokens_revoke_tx(tx, s->arena, q->org, q->workspace, s->id, &revoked, e);
     if (code == ERR_OK && s->record.kind == DECISION_REFUSAL)
         code = decision_row_append(tx, &s->record, e);
-    if (code == ERR_OK)
-        code = append_event(tx, s, STR("workspace.failed"), failure_json(s->arena, s), e);
     return code;
 }
 
@@ -103,46 +88,20 @@ start_failed(struct start *s, enum decision_kind kind, struct error *e)
     return e->code;
 }
 
-/* What the token may call: the effective model and extra_models; all of the menu without a registry
- * entry. */
-static struct str
-grant_json(const struct start *s)
-{
-    const struct gathered *g = &s->gathered;
-    AUTO_JSON json_t *list = NULL;
-    char *text;
-    struct str copy;
-
-    if (g->decision.derived.runtime == NULL) {
-        list = json_pack("[s]", "*");
-    } else {
-        list = json_loadb(g->workspace.extra_models.p, g->workspace.extra_models.n, 0, NULL);
-        if (!json_is_array(list)) {
-            json_decref(list);
-            list = json_array();
-        }
-        json_array_insert_new(list, 0, json_str(g->effective_model));
-    }
-    text = json_dumps(list, JSON_COMPACT);
-    copy = arena_dup(s->arena, str_from_cstr(text));
-    json_wiping_free(text);
-    return copy;
-}
-
+/* A credential that its vendor refused: started with all the same, but somebody should see it. */
 static enum err
-start_mint(struct start *s, struct error *e)
+append_warning(struct store_tx *tx, const struct start *s, struct error *e)
 {
-    auth_token_make(TOKEN_USAGE, &s->token);
-    s->token_row = (struct token_row){.id = id_new(),
-        .org = s->request->org,
+    struct event_row event = {.org = s->request->org,
         .workspace = s->request->workspace,
-        .kind = TOKEN_USAGE,
-        .prefix = token_prefix(TOKEN_USAGE),
-        .created_ms = clock_ms(),
-        .decision = s->id,
-        .models = grant_json(s)};
-    memcpy(s->token_row.digest, s->token.digest, sizeof(s->token_row.digest));
-    return secret_new(str_from_cstr(s->token.text), &s->token_secret, e);
+        .type = STR("WORKSPACE_WARNING"),
+        .created_ms = clock_ms()};
+    json_t *warning = verify_warning(s->api, &s->verified);
+
+    if (warning == NULL)
+        return ERR_OK;
+    event.json = move_details(s->arena, warning);
+    return event_row_append(tx, &event, NULL, e);
 }
 
 /* The intent, durable before any effect: decision record, usage token, row on its way. */
@@ -152,84 +111,27 @@ intent_tx(struct store_tx *tx, void *ctx, struct error *e)
     struct start *s = ctx;
     const struct agent_request *q = s->request;
     int64_t first = s->api->o.uid_first == 0 ? UID_FIRST : s->api->o.uid_first;
+    struct move m = {.org = q->org,
+        .workspace = q->workspace,
+        .event = LIFECYCLE_START,
+        .counts_on = q->automatic && q->changed_ms == 0,
+        .details = move_details(s->arena,
+            json_pack("{s:o, s:o, s:o}", "name", json_str(s->gathered.workspace.name), "runtime",
+                json_str(s->gathered.workspace.runtime), "start", json_id(s->id)))};
     enum err code = org_row_check_active(tx, q->org, e);
 
     if (code == ERR_OK)
-        code = workspace_row_set_desired(tx, q->org, q->workspace, WORKSPACE_DESIRED_RUNNING, e);
-    if (code == ERR_OK) {
-        code = workspace_row_set_status(
-            tx, q->org, q->workspace, WORKSPACE_PROVISIONING, STR_NONE, STR_NONE, e);
-    }
+        code = move_tx(tx, s->arena, &m, NULL, e);
+
     if (code == ERR_OK && geteuid() == 0)
         code = workspace_row_allot_uid(tx, q->org, q->workspace, first, UID_COUNT, &s->uid, e);
     if (code == ERR_OK)
         code = decision_row_append(tx, &s->record, e);
     if (code == ERR_OK && s->plan.env.needs_usage_token)
-        code = token_row_insert(tx, &s->token_row, e);
+        code = token_row_insert(tx, &s->handout.token_row, e);
     if (code == ERR_OK)
-        code = append_event(tx, s, STR("workspace.provisioning"), STR("{}"), e);
+        code = append_warning(tx, s, e);
     return code;
-}
-
-/* Only if its end was not reported before we got here. */
-static enum err
-online_tx(struct store_tx *tx, void *ctx, struct error *e)
-{
-    struct start *s = ctx;
-    const struct agent_request *q = s->request;
-    struct workspace_row w;
-    enum err code = workspace_row_get(tx, q->org, q->workspace, s->arena, &w, e);
-
-    if (code != ERR_OK || w.status != WORKSPACE_PROVISIONING)
-        return code;
-    code =
-        workspace_row_set_status(tx, q->org, q->workspace, WORKSPACE_ONLINE, STR_NONE, STR_NONE, e);
-    if (code != ERR_OK)
-        return code;
-    return append_event(tx, s, STR("workspace.online"), STR("{}"), e);
-}
-
-static enum err
-start_publish(struct start *s, struct error *e)
-{
-    const struct token_row *row = &s->token_row;
-    struct edge_token t = {.token = row->id,
-        .org = row->org,
-        .workspace = row->workspace,
-        .decision = row->decision,
-        .expires_ms = row->expires_ms};
-
-    t.models = plan_list(s->arena, row->models, &t.models_n);
-    memcpy(t.digest, row->digest, sizeof(t.digest));
-    return edge_token_publish(s->api->o.edge, &t, e);
-}
-
-/* Joins the values in: the only place where a plan's names meet secrets. */
-static struct launch_env *
-start_env(struct start *s, size_t *ret_n)
-{
-    struct launch_env *env = arena_array(s->arena, s->plan.env.n + 1, sizeof(*env));
-    const struct gathered *g = &s->gathered;
-    size_t n = 0;
-
-    for (size_t i = 0; i < s->plan.env.n; i++) {
-        const struct env_row *row = &s->plan.env.rows[i];
-
-        if (row->action == ENV_STRIP)
-            continue;
-        env[n] = (struct launch_env){.name = row->name, .literal = row->literal};
-        if (row->source == ENV_FROM_USAGE_TOKEN)
-            env[n].secret = s->token_secret;
-        for (size_t k = 0; row->source == ENV_FROM_SECRET && k < g->secrets_n; k++) {
-            if (str_equal(g->secrets[k].name, row->name))
-                env[n].secret = g->values[k];
-        }
-        ENSURE((row->source != ENV_FROM_SECRET && row->source != ENV_FROM_USAGE_TOKEN) ||
-            env[n].secret != NULL);
-        n++;
-    }
-    *ret_n = n;
-    return env;
 }
 
 static struct str *
@@ -271,9 +173,28 @@ no_command(const struct start *s, struct error *e)
         STR_ARG(s->gathered.workspace.runtime), buf_cstr(&known));
 }
 
+/* Loopback in a container with a network of its own is the container: the first call would fail. */
+static bool
+gateway_out_of_reach(const struct api *a, const struct launch_container *container, struct error *e)
+{
+    struct str url = edge_public_url(a->o.edge);
+    struct str host = str_slice(url, str_find_char(url, ':') + 3, url.n);
+
+    if (str_equal(container->network, STR("host")) ||
+        (!str_starts_with(host, STR("127.")) && !str_starts_with(host, STR("localhost")) &&
+            !str_starts_with(host, STR("[::1]"))))
+        return false;
+    fail(e, ERR_MISSING_PLATFORM_PROXY,
+        "the agent's container has a network of its own and cannot reach the gateway at %.*s: set "
+        "public_url (and listen) to an address that containers reach",
+        STR_ARG(url));
+    return true;
+}
+
 static enum err
 start_launch(struct start *s, struct error *e)
 {
+    struct launch_container container;
     struct launch_spec spec = {.workspace = s->request->workspace,
         .start = s->id,
         .home = plan_home(s->api, s->arena, s->request->workspace),
@@ -284,7 +205,23 @@ start_launch(struct start *s, struct error *e)
     spec.argv = start_argv(s, &spec.argv_n);
     if (spec.argv_n == 0)
         return no_command(s, e);
-    spec.env = start_env(s, &spec.env_n);
+    if (handout_join(&s->source, &s->handout, e) != ERR_OK)
+        return e->code;
+    spec.env = s->handout.env;
+    spec.env_n = s->handout.env_n;
+    spec.files = s->handout.files;
+    spec.files_n = s->handout.files_n;
+    spec.sandbox = s->api->o.isolation == API_ISOLATION_SANDBOX;
+    if (launch_hints_apply(s->arena, s->gathered.workspace.launch, &spec, &container, e) != ERR_OK)
+        return e->code;
+    if (spec.container != NULL) {
+        spec.sandbox = false;
+        if (s->plan.env.needs_usage_token && gateway_out_of_reach(s->api, spec.container, e))
+            return e->code;
+        if (launch_hints_fetch(s->api, s->request->org, s->request->workspace, spec.container, e) !=
+            ERR_OK)
+            return e->code;
+    }
     return launch_start(s->api->launcher, &spec, e);
 }
 
@@ -292,17 +229,15 @@ start_launch(struct start *s, struct error *e)
 static enum err
 start_effect(struct start *s, struct error *e)
 {
-    enum err code = ERR_OK;
+    enum err code = handout_publish(&s->source, &s->handout, e);
 
-    if (s->plan.env.needs_usage_token)
-        code = start_publish(s, e);
     if (code == ERR_OK)
         code = start_launch(s, e);
     if (code == ERR_OK)
         return ERR_OK;
     s->failure = *e;
     if (s->plan.env.needs_usage_token)
-        edge_token_revoke(s->api->o.edge, s->token.digest);
+        edge_token_revoke(s->api->o.edge, s->handout.token.digest);
     return start_failed(s, DECISION_START, e);
 }
 
@@ -320,6 +255,18 @@ start_log(const struct start *s)
     log_info(ws, "start resolved=%.*s source=%.*s derived_provider=%.*s model=%.*s",
         STR_ARG(billing_mode_name(d->mode)), STR_ARG(billing_source_name(d->source)),
         STR_ARG(provider), STR_ARG(model));
+}
+
+/* It may be right all the same, so the agent starts; but somebody should see it. */
+static void
+warn_of_credential(const struct start *s)
+{
+    char ws[ID_TEXT_BYTES + 3] = "ws=";
+
+    id_text(s->request->workspace, ws + 3);
+    if (s->verified.result == VERIFY_BAD)
+        log_warn(
+            ws, "start code=%s: %s", err_name(s->verified.problem.code), s->verified.problem.text);
 }
 
 /* Gathers, decides and plans. A refusal is in s->failure. */
@@ -342,8 +289,58 @@ start_decide(struct start *s, struct error *e)
         return ERR_OK;
     }
     plan_make(s->api, s->registry, s->arena, &s->gathered, &s->plan);
-    if (s->plan.env.refusal != ENV_REFUSAL_NONE)
-        (void)!plan_refusal(&s->plan, &s->failure);
+    if (plan_refusal(&s->plan, &s->failure) != ERR_OK)
+        return ERR_OK;
+    s->verified = verify_plan(s->api, s->registry->registry, &s->gathered, &s->plan);
+    s->plan.verified = verify_result_name(s->verified.result);
+    if (verify_refusal(s->api, &s->verified, &s->failure) == ERR_OK)
+        warn_of_credential(s);
+    return ERR_OK;
+}
+
+struct permission {
+    struct arena *arena;
+    const struct agent_request *request;
+    struct workspace_row row;
+    struct workspace_row paused; /* the one above it that is; id zero: none */
+};
+
+static enum err
+permission_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct permission *p = ctx;
+    enum err code =
+        workspace_row_get(tx, p->request->org, p->request->workspace, p->arena, &p->row, e);
+
+    if (code != ERR_OK)
+        return call_not_found(code, "workspace not found", e);
+    return family_paused_above(tx, p->arena, &p->row, &p->paused, e);
+}
+
+enum err
+agent_may_start(struct api *a, struct arena *arena, const struct agent_request *q, struct error *e)
+{
+    struct permission p = {.arena = arena, .request = q};
+    const struct workspace_row *w = &p.row;
+    enum err code = store_read(a->o.store, permission_tx, &p, e);
+
+    if (code != ERR_OK)
+        return code;
+    if (w->desired == WORKSPACE_DESIRED_REMOVED)
+        return fail(e, ERR_GONE, "workspace removed");
+    if (q->automatic &&
+        (w->desired != WORKSPACE_DESIRED_RUNNING ||
+            (q->changed_ms == 0 && w->start_due_ms == 0 && w->status != WORKSPACE_PROVISIONING)))
+        return fail(e, ERR_CONFLICT, "the workspace is not meant to be started any more");
+    if (!q->resumes && w->desired == WORKSPACE_DESIRED_PAUSED) {
+        return fail(e, ERR_CONFLICT,
+            "the workspace is paused: resume it (purser workspace resume; POST "
+            "/workspaces/:id/resume)");
+    }
+    if (!id_is_zero(p.paused.id)) {
+        return fail(e, ERR_CONFLICT, "parent workspace \"%.*s\" is paused — resume it first",
+            STR_ARG(p.paused.name));
+    }
     return ERR_OK;
 }
 
@@ -353,23 +350,28 @@ agent_start_locked(struct api *a, const struct api_registry *registry, struct ar
 {
     AUTO(start_done)
     struct start s = {.api = a, .registry = registry, .arena = arena, .request = q, .id = id_new()};
-    struct launch_status now = launch_status(a->launcher, q->workspace);
-    enum err code;
+    enum err code = agent_may_start(a, arena, q, e);
 
-    if (now.state == LAUNCH_STARTING || now.state == LAUNCH_RUNNING)
+    if (code != ERR_OK)
+        return code;
+    if (agent_runs(a, q->workspace))
         return fail(e, ERR_CONFLICT, "the workspace runs already; restart it instead");
     code = start_decide(&s, e);
     if (code != ERR_OK)
         return code;
+    if (s.failure.code == ERR_MISSING_PLATFORM_PROXY && agent_is_patient(a, q)) {
+        *e = s.failure;
+        return e->code;
+    }
     if (s.failure.code != ERR_OK)
         return start_failed(&s, DECISION_REFUSAL, e);
     decision_record(
         arena, registry->registry, &s.gathered, &s.plan, DECISION_START, ERR_OK, s.id, &s.record);
-    if (s.plan.env.needs_usage_token) {
-        code = start_mint(&s, e);
-        if (code != ERR_OK)
-            return code;
-    }
+    s.source = (struct handout_source){
+        .api = a, .arena = arena, .gathered = &s.gathered, .plan = &s.plan, .decision = s.id};
+    code = handout_token(&s.source, &s.handout, e);
+    if (code != ERR_OK)
+        return code;
     code = store_tx_durable(a->o.store, intent_tx, &s, e);
     if (code != ERR_OK)
         return call_not_found(code, "workspace not found", e);
@@ -377,5 +379,6 @@ agent_start_locked(struct api *a, const struct api_registry *registry, struct ar
     code = start_effect(&s, e);
     if (code != ERR_OK)
         return code;
-    return store_tx(a->o.store, online_tx, &s, e);
+    agent_tend(a, &s.gathered.workspace, s.id, 0);
+    return ERR_OK;
 }

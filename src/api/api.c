@@ -1,10 +1,12 @@
 #include "api/agent.h"
-#include "api/reseal.h"
+#include "api/later.h"
 #include "api/org.h"
-#include "api/restart.h"
+#include "api/reseal.h"
 #include "api/routes.h"
+#include "api/stream.h"
+#include "api/verify.h"
 
-enum { CONNECTIONS_MAX = 64, RESTART_DELAY_MS = 2000 };
+enum { CONNECTIONS_MAX = 64, STREAM_CONNECTIONS_MAX = 256 };
 
 static struct registry_ref *
 ref_new(const struct api_registry *set)
@@ -78,8 +80,11 @@ api_new(const struct api_options *o, struct api **ret, struct error *e)
     a->o = *o;
     arena_init(&a->arena);
     a->o.socket_path = arena_dup(&a->arena, o->socket_path);
+    a->o.stream_socket_path = arena_dup(&a->arena, o->stream_socket_path);
     a->o.state_dir = arena_dup(&a->arena, o->state_dir);
     a->o.homes_dir = arena_dup(&a->arena, o->homes_dir);
+    a->o.vendor_override_url = arena_dup(&a->arena, o->vendor_override_url);
+    a->verifier = verifier_new();
     hosts = arena_array(&a->arena, o->hosts_n + 1, sizeof(*hosts));
     for (size_t i = 0; i < o->hosts_n; i++)
         hosts[i] = arena_dup(&a->arena, o->hosts[i]);
@@ -91,6 +96,9 @@ api_new(const struct api_options *o, struct api **ret, struct error *e)
     for (size_t i = 0; i < API_WORKSPACE_LOCKS; i++)
         pthread_mutex_init(&a->workspace_locks[i], NULL);
     a->started_ms = clock_ms();
+    a->later = later_new(a);
+    a->streams = streams_new();
+    store_on_event(o->store, streams_wake, a->streams);
     *ret = a;
     return ERR_OK;
 }
@@ -119,15 +127,20 @@ api_start(struct api *a, struct launcher *launcher, struct error *e)
     if (code == ERR_OK)
         code = org_suspended_settle(a, e);
     if (code == ERR_OK)
-        code = restarts_open(a, RESTART_DELAY_MS, &a->restarts, e);
+        code = later_run(a->later, e);
     if (code == ERR_OK)
         code = reseal_open(a, &a->reseal, e);
     if (code == ERR_OK)
         code = http_start(&http, &a->http, e);
-    if (code != ERR_OK) {
+    http.socket_path = a->o.stream_socket_path;
+    http.connections_max = STREAM_CONNECTIONS_MAX;
+    http.streams = true;
+    if (code == ERR_OK && a->o.stream_socket_path.n > 0)
+        code = http_start(&http, &a->stream_http, e);
+    if (code == ERR_OK)
+        agent_sweep_begin(a);
+    if (code != ERR_OK)
         reseal_close(TAKE(a->reseal));
-        restarts_close(TAKE(a->restarts));
-    }
     return code;
 }
 
@@ -136,9 +149,11 @@ api_stop(struct api *a)
 {
     if (a == NULL)
         return;
-    /* Requests first: after that nobody asks for a restart any more. */
+    /* Requests first: what they leave to be done later is then forgotten with the rest. */
+    streams_close(a->streams);
+    http_stop(TAKE(a->stream_http));
     http_stop(TAKE(a->http));
-    restarts_close(TAKE(a->restarts));
+    later_stop(a->later);
     reseal_close(TAKE(a->reseal));
 }
 
@@ -148,7 +163,11 @@ api_free(struct api *a)
     if (a == NULL)
         return;
     api_stop(a);
+    later_free(a->later);
+    store_on_event(a->o.store, NULL, NULL);
+    streams_free(a->streams);
     agent_runs_free(a);
+    verifier_free(a->verifier);
     api_registry_release(a, a->registry);
     pthread_mutex_destroy(&a->registry_lock);
     pthread_mutex_destroy(&a->inflight_lock);

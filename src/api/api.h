@@ -50,13 +50,24 @@ typedef void api_health_fn(void *ctx, struct api_health *ret);
  */
 typedef enum err api_reload_fn(void *ctx, bool *ret_changed, struct error *e);
 
+/* verify_credentials: what a vendor's clear no to an org's own credential means. */
+enum verify_policy { VERIFY_OFF, VERIFY_WARN, VERIFY_REFUSE };
+
+/* How an agent is kept from us and from its neighbours, when it is a process. */
+enum api_isolation {
+    API_ISOLATION_UID,     /* a uid of its own (we are root) */
+    API_ISOLATION_SANDBOX, /* bubblewrap, and as root a uid of its own, too */
+    API_ISOLATION_NONE     /* the operator said so: shown as a warning everywhere */
+};
+
 struct api_options {
     struct store *store;
     struct vault *vault;
     struct edge *edge;
     struct api_registry registry;
     struct str socket_path;
-    uint32_t socket_mode; /* 0: 0600 */
+    struct str stream_socket_path; /* for answers that go on; empty: no streams */
+    uint32_t socket_mode;          /* of both; 0: 0600 */
     uint32_t socket_gid;
     struct str state_dir;
     struct str homes_dir;    /* homes_dir/<workspace>: the agents' HOME */
@@ -69,8 +80,16 @@ struct api_options {
     /* Settings */
     bool unregistered_model_warn; /* unregistered_model: warn */
     bool refuse_shadowed;         /* shadowed_credential: refuse */
+    enum verify_policy verify_credentials;
+    struct str vendor_override_url; /* not empty: every vendor is there (demos and tests) */
+    enum api_isolation isolation;
     uint32_t uid_first;           /* 0: 200000. First uid for agents when we are root */
     int64_t stop_grace_ms;        /* 0: 5000 */
+    int64_t restart_pause_ms;     /* before an ended agent is started again. 0: 1000 */
+    int64_t restart_limit;        /* so often in a row. 0: 5 */
+    int64_t start_timeout_ms;     /* for those that have to register. 0: 600000 */
+    int64_t ready_ms;             /* so long a process must live to be online. 0: 1000 */
+    int64_t heartbeat_timeout_ms; /* 0: 180000; external agents: half of it */
 };
 
 /* Copies what options point to, except the objects themselves. */

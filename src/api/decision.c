@@ -52,12 +52,15 @@ static json_t *
 inputs_json(const struct gathered *g, const struct plan *plan)
 {
     const struct workspace_row *w = &g->workspace;
+    json_t *verified =
+        plan == NULL || plan->verified == NULL ? json_null() : json_string(plan->verified);
 
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "runtime", json_str(w->runtime),
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "runtime", json_str(w->runtime),
         "model", json_str(g->effective_model), "override",
         w->override_present ? json_str(w->override_raw) : json_null(), "secrets", secrets_json(g),
         "auth_names", names_json(g->auth_names, g->auth_names_n), "store_failed",
-        (int)g->facts.store_failed, "platform", plan == NULL ? json_null() : platform_json(plan));
+        (int)g->facts.store_failed, "platform", plan == NULL ? json_null() : platform_json(plan),
+        "credential_check", verified);
 }
 
 void

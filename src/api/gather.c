@@ -8,7 +8,7 @@ const struct gather_caller_row gather_callers[GATHER_CALLER_COUNT] = {
     [GATHER_RESTART] = {"restart", true, false, true},
     [GATHER_RUN] = {"run", true, false, true},
     [GATHER_WRITE_GATE] = {"write gate", false, false, false},
-    [GATHER_CREATE] = {"create", false, true, false},
+    [GATHER_CREATE] = {"create", false, true, true},
     [GATHER_PULL] = {"pull", false, false, true},
 };
 
@@ -96,10 +96,13 @@ add_row(struct api *a, const struct gather_request *q, struct arena *arena,
     return ERR_OK;
 }
 
-static void
-add_draft(const struct gather_draft *d, struct arena *arena, struct gathered *g, struct models *m)
+static enum err
+add_draft(const struct gather_draft *d, struct arena *arena, struct gathered *g, struct models *m,
+    struct error *e)
 {
     for (size_t i = 0; i < d->secrets_n; i++) {
+        if (secret_new(d->secret_values[i], &g->values[g->secrets_n], e) != ERR_OK)
+            return e->code;
         g->secrets[g->secrets_n] = d->secrets[i];
         g->secrets[g->secrets_n++].scope = ENV_SCOPE_WORKSPACE;
         note_model(m, arena, d->secrets[i].name, d->secret_values[i]);
@@ -107,6 +110,7 @@ add_draft(const struct gather_draft *d, struct arena *arena, struct gathered *g,
     /* Create stores the request's model as the secret MODEL. */
     if (!str_is_blank(d->model))
         m->plain = arena_dup(arena, str_trim(d->model));
+    return ERR_OK;
 }
 
 static enum err
@@ -126,9 +130,7 @@ take_secrets(struct api *a, const struct gather_request *q, struct arena *arena,
         if (code != ERR_OK)
             return code;
     }
-    if (d != NULL)
-        add_draft(d, arena, g, m);
-    return ERR_OK;
+    return d != NULL ? add_draft(d, arena, g, m, e) : ERR_OK;
 }
 
 static void
@@ -176,6 +178,7 @@ gather(struct api *a, const struct api_registry *registry, struct arena *arena,
         return code;
     if (code == ERR_OK) {
         g.workspace = s.workspace;
+        g.elsewhere = request->caller == GATHER_RUN;
         if (request->draft != NULL)
             g.workspace.runtime = str_trim(request->draft->runtime);
         code = take_secrets(a, request, arena, &s, &g, &m, e);

@@ -48,6 +48,7 @@ struct gather_request {
 
 struct gathered {
     struct workspace_row workspace; /* a draft has only runtime */
+    bool elsewhere; /* for a process that purser does not start: it has no HOME of ours */
     /*
      * ERR_OK, or why the inputs could not be read (ERR_STORE_UNAVAILABLE, ERR_SECRET_UNREADABLE):
      * the decision is then the closed one, and nothing may be started.

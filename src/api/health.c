@@ -30,6 +30,19 @@ unresolved(struct call *c)
     return list;
 }
 
+static json_t *
+warnings(const struct api *a)
+{
+    json_t *list = json_array();
+
+    if (a->o.isolation == API_ISOLATION_NONE)
+        json_array_append_new(list,
+            json_pack("{s:s, s:s}", "code", "NO_ISOLATION", "text",
+                "agents run with purser's own rights and can read its keys: run purser as root, or "
+                "install bubblewrap and drop isolation: none"));
+    return list;
+}
+
 enum err
 health_get(struct call *c, struct error *e)
 {
@@ -56,6 +69,7 @@ health_get(struct call *c, struct error *e)
         json_pack("{s:o, s:o}", "used", number_or_null(h.recorder_used), "slots",
             number_or_null(h.recorder_slots)),
         "uptime_ms", (json_int_t)(clock_ms() - a->started_ms), "vendors_unresolved", unresolved(c));
+    json_object_set_new(j, "warnings", warnings(a));
     if (h.not_ok.n > 0)
         json_object_set_new(j, "error", json_str(h.not_ok));
     return call_answer(c, h.not_ok.n == 0 ? 200 : 503, j);

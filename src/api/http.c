@@ -15,6 +15,7 @@ enum {
     CONNECTION_TIMEOUT_S = 120,
     CONNECTION_MEMORY_BYTES = 64 * 1024,
     THREAD_STACK_BYTES = 1024 * 1024,
+    STREAM_BLOCK_BYTES = 16 * 1024,
     /* A body behind an answer that stands already is read and dropped up to here, then cut off. */
     DISCARD_MAX_BYTES = 4 * 1024 * 1024,
 };
@@ -143,6 +144,8 @@ on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
     if (x == NULL)
         return;
     *con_cls = NULL;
+    if (x->request.stream_done != NULL)
+        x->request.stream_done(x->request.stream_ctx);
     json_decref(x->request.answer);
     if (x->request.file.there)
         close(x->request.file.fd);
@@ -197,8 +200,29 @@ http_header_set(struct http_request *r, const char *name, struct str value)
     r->headers[r->headers_n++] = (struct http_header){name, arena_dup(&r->arena, value)};
 }
 
+void
+http_stream(struct http_request *r, const char *type, http_stream_fn *next, void (*done)(void *ctx),
+    void *ctx)
+{
+    ENSURE(r->may_stream);
+    r->status = 200;
+    r->stream_type = type;
+    r->stream_next = next;
+    r->stream_done = done;
+    r->stream_ctx = ctx;
+}
+
+static ssize_t
+read_stream(void *cls, uint64_t pos, char *room, size_t n)
+{
+    struct http_request *r = cls;
+    ssize_t got = r->stream_next(r->stream_ctx, room, n);
+
+    return got == HTTP_STREAM_END ? MHD_CONTENT_READER_END_OF_STREAM : got;
+}
+
 static struct MHD_Response *
-response_of(struct http_request *r)
+make_response(struct http_request *r)
 {
     struct MHD_Response *response;
     char *text;
@@ -208,10 +232,11 @@ response_of(struct http_request *r)
         response = MHD_create_response_from_fd64(r->file.bytes, r->file.fd);
         if (response == NULL)
             close(r->file.fd);
-        else
-            MHD_add_response_header(response, "Content-Type", r->file.type);
         return response;
     }
+    if (r->stream_next != NULL)
+        return MHD_create_response_from_callback(
+            MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, read_stream, r, NULL);
     text = r->answer == NULL ? NULL : json_dumps(r->answer, JSON_COMPACT);
     if (text == NULL)
         return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
@@ -220,8 +245,6 @@ response_of(struct http_request *r)
         MHD_create_response_from_buffer_with_free_callback(strlen(text), text, json_wiping_free);
     if (response == NULL)
         json_wiping_free(text);
-    else
-        MHD_add_response_header(response, "Content-Type", "application/json");
     return response;
 }
 
@@ -229,11 +252,17 @@ static enum MHD_Result
 send_answer(struct MHD_Connection *connection, struct exchange *x, bool cut_off)
 {
     struct http_request *r = &x->request;
-    struct MHD_Response *response = response_of(r);
+    struct MHD_Response *response = make_response(r);
     enum MHD_Result sent;
 
     if (response == NULL)
         return MHD_NO;
+    if (r->stream_next != NULL)
+        MHD_add_response_header(response, "Content-Type", r->stream_type);
+    else if (r->file.type != NULL)
+        MHD_add_response_header(response, "Content-Type", r->file.type);
+    else if (r->answer != NULL)
+        MHD_add_response_header(response, "Content-Type", "application/json");
     MHD_add_response_header(response, "Cache-Control", "no-store");
     if (cut_off)
         MHD_add_response_header(response, "Connection", "close");
@@ -299,6 +328,7 @@ on_request(void *cls, struct MHD_Connection *connection, const char *url, const 
         return MHD_NO;
     if (!x->begun) {
         x->request.method = method_from_name(method);
+        x->request.may_stream = s->options.streams;
         return begin(s, x, connection);
     }
     if (*upload_data_size > 0)

@@ -35,6 +35,13 @@ struct http_header {
     struct str value;
 };
 
+/*
+ * Gives the next bytes of an answer that goes on: waits until there are some. HTTP_STREAM_END ends
+ * it.
+ */
+typedef ssize_t http_stream_fn(void *ctx, char *room, size_t n);
+enum { HTTP_STREAM_END = -1 };
+
 struct http_request {
     struct arena arena;
     enum http_method method;
@@ -60,8 +67,26 @@ struct http_request {
     } file;
     struct http_header headers[HTTP_HEADERS_MAX];
     size_t headers_n;
+    /* An answer that goes on, instead of answer. */
+    bool may_stream; /* the server it came to has streams */
+    const char *stream_type;
+    http_stream_fn *stream_next; /* NULL: none */
+    void (*stream_done)(void *ctx);
+    void *stream_ctx;
     void *user; /* the owner's state of this request, in the arena */
 };
+
+static inline bool
+http_may_stream(const struct http_request *r)
+{
+    return r->may_stream;
+}
+/*
+ * Answers 200 with what next gives, as it comes. done is called when the request is over, however
+ * that came. type is static. Only where http_may_stream().
+ */
+void http_stream(struct http_request *r, const char *type, http_stream_fn *next,
+    void (*done)(void *ctx), void *ctx);
 
 /* Value of a request header, empty when absent. Lives as long as the request. */
 struct str http_header_get(const struct http_request *r, const char *name);
@@ -78,6 +103,7 @@ struct http_options {
     uint32_t socket_mode; /* 0600, or 0660 with socket_gid = the group of nginx's workers */
     uint32_t socket_gid;  /* used when socket_mode lets the group in */
     unsigned connections_max;
+    bool streams; /* answers may go on: a listener of its own, so that they hold up nobody */
     /*
      * Called when the request line and headers are there: sets *ret_max_body. Returning false means
      * that the answer stands already (r->status); the body is then thrown away unread.

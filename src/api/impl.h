@@ -20,9 +20,11 @@ struct registry_ref {
 };
 
 struct inflight;
+struct verifier;
 struct agent_run;
-struct restarts;
 struct reseal;
+struct later;
+struct streams;
 
 enum { API_WORKSPACE_LOCKS = 64 };
 
@@ -31,6 +33,8 @@ struct api {
     struct arena arena; /* copies of what the options point to */
     struct launcher *launcher;
     struct http_server *http;
+    struct http_server *stream_http; /* NULL: none */
+    struct streams *streams;
     pthread_mutex_t registry_lock;
     struct registry_ref *registry;
     /* One start, stop or removal of a workspace at a time. Never taken by the launcher's thread. */
@@ -38,9 +42,10 @@ struct api {
     pthread_mutex_t inflight_lock;
     struct inflight *inflight; /* idempotency keys whose first request is still running */
     pthread_mutex_t runs_lock;
+    struct verifier *verifier;
     struct agent_run *runs; /* the current start of each workspace that was started since we run */
-    struct restarts *restarts; /* NULL: not serving */
-    struct reseal *reseal;     /* the same */
+    struct later *later;    /* what is due for workspaces; worked off while we serve */
+    struct reseal *reseal;  /* NULL: not serving */
     int64_t started_ms;
 };
 

@@ -66,9 +66,9 @@ id_str(struct arena *arena, struct id id)
 }
 
 static void
-identity_fill(
-    struct api *a, struct arena *arena, const struct workspace_row *w, struct identity *id)
+identity_fill(struct api *a, struct arena *arena, const struct gathered *g, struct identity *id)
 {
+    const struct workspace_row *w = &g->workspace;
     struct str url = edge_public_url(a->o.edge);
 
     identity_add(id, STR("WORKSPACE_ID"), id_str(arena, w->id), "which workspace this is");
@@ -76,7 +76,7 @@ identity_fill(
     identity_add(id, STR("MOLECULE_URL"), url, "where the platform answers");
     identity_add(id, STR("MOLECULE_AGENT_ROLE"), w->role, "the workspace's role");
     identity_add(id, STR("PARENT_ID"), id_str(arena, w->parent), "the parent workspace");
-    if (!plan_runtime_is_external(w->runtime) && !id_is_zero(w->id)) {
+    if (!plan_runtime_is_external(w->runtime) && !id_is_zero(w->id) && !g->elsewhere) {
         identity_add(id, STR("HOME"), plan_home(a, arena, w->id), "a home of its own");
     }
 }
@@ -114,8 +114,9 @@ plan_make(struct api *a, const struct api_registry *registry, struct arena *aren
     struct str url = edge_public_url(a->o.edge);
     struct identity *identity = arena_alloc(arena, sizeof(*identity));
 
-    identity_fill(a, arena, &g->workspace, identity);
+    identity_fill(a, arena, g, identity);
     list_platform_keys(a, registry->registry, arena, ret);
+    ret->verified = NULL;
     ret->facts = (struct env_plan_facts){
         .registry = registry->registry,
         .decision = &g->decision,
@@ -144,12 +145,24 @@ plan_make(struct api *a, const struct api_registry *registry, struct arena *aren
     env_plan_make(&ret->facts, &ret->env);
 }
 
+void
+plan_warnings(const struct gathered *g, const struct plan *p, json_t *list)
+{
+    AUTO_JSON json_t *plan = explain_plan_json(&p->facts, &p->env);
+    AUTO_JSON json_t *decision = explain_json(&g->facts, &g->decision, NULL);
+
+    json_array_extend(list, json_object_get(decision, "warnings"));
+    json_array_extend(list, json_object_get(plan, "warnings"));
+}
+
 enum err
 plan_refusal(const struct plan *p, struct error *e)
 {
-    AUTO_BUF struct buf text;
+    AUTO_BUF struct buf text = {0};
     enum err code = err_from_name(env_refusal_name(p->env.refusal));
 
+    if (p->env.refusal == ENV_REFUSAL_NONE)
+        return ERR_OK;
     ENSURE(code != ERR_OK);
     buf_init(&text, sizeof(e->text) - 1);
     explain_refusal_text(&text, &p->facts, &p->env);

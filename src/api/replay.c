@@ -347,6 +347,14 @@ compare_env(struct replay *p, json_t *was, json_t *is)
     }
 }
 
+/* Older records know of no files. */
+static void
+compare_files(struct replay *p, json_t *was, json_t *is)
+{
+    if (was != NULL && !json_equal(was, is))
+        json_array_append_new(p->differences, json_string("the files in HOME would be others"));
+}
+
 static void
 compare_plans(struct replay *p, json_t *was, json_t *is)
 {
@@ -357,6 +365,7 @@ compare_plans(struct replay *p, json_t *was, json_t *is)
         json_is_true(json_object_get(was, "needs_usage_token")) ? "there" : "",
         json_is_true(json_object_get(is, "needs_usage_token")) ? "there" : "");
     compare_env(p, json_object_get(was, "env"), json_object_get(is, "env"));
+    compare_files(p, json_object_get(was, "files"), json_object_get(is, "files"));
 }
 
 enum err

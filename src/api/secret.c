@@ -3,6 +3,7 @@
 #include "api/comingling.h"
 #include "api/plan.h"
 #include "api/restart.h"
+#include "api/verify.h"
 #include "store/event_row.h"
 #include "store/org_row.h"
 
@@ -245,12 +246,15 @@ written_json(const char *status, const struct secret_op *op)
     return j;
 }
 
+/* Takes over warning, which may be NULL. */
 static enum err
-saved_answer(struct secret_op *op, size_t inheritors)
+saved_answer(struct secret_op *op, size_t inheritors, json_t *warning)
 {
     json_t *j = written_json("saved", op);
     json_t *warnings = json_array();
 
+    if (warning != NULL)
+        json_array_append_new(warnings, warning);
     secret_warn(op->c, op->workspace, &op->write, inheritors, warnings);
     if (json_array_size(warnings) > 0)
         json_object_set(j, "warnings", warnings);
@@ -264,18 +268,23 @@ secret_put(struct call *c, struct error *e)
     struct secret_op op = {.c = c, .workspace = c->id};
     struct gather_request q = {.caller = GATHER_WRITE_GATE, .org = c->org, .workspace = c->id};
     AUTO_GATHERED struct gathered g = {0};
+    struct verify_outcome verified = {0};
     enum err code = write_read(c, &op.write, e);
 
     if (code == ERR_OK)
         code = gather(c->api, &c->registry->set, &c->http->arena, &q, &g, e);
     if (code == ERR_OK)
         code = secret_gate(c, &g, op.write.name, c->id, e);
+    if (code == ERR_OK) {
+        verified = verify_value(c->api, call_registry(c), &g, op.write.name, op.write.value);
+        code = verify_refusal(c->api, &verified, e);
+    }
     if (code == ERR_OK)
         code = store_tx_durable(c->api->o.store, put_tx, &op, e);
     if (code != ERR_OK)
         return code;
     restart_soon(c->api, c->org, c->id);
-    return saved_answer(&op, 0);
+    return saved_answer(&op, 0, verify_warning(c->api, &verified));
 }
 
 enum err
@@ -368,7 +377,7 @@ org_secret_put(struct call *c, struct error *e)
         code = store_tx_durable(c->api->o.store, put_tx, &op, e);
     if (code != ERR_OK)
         return code;
-    return saved_answer(&op, secret_restart_inheritors(c, op.write.name));
+    return saved_answer(&op, secret_restart_inheritors(c, op.write.name), NULL);
 }
 
 enum err

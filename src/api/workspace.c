@@ -2,6 +2,8 @@
 #include "api/workspace.h"
 
 #include "api/agent.h"
+#include "api/family.h"
+#include "api/heartbeat.h"
 #include "api/plan.h"
 #include "api/workspace_fields.h"
 #include "base/buf.h"
@@ -15,6 +17,15 @@ list_value(struct str json)
     json_t *j = json_loadb(json.p, json.n, 0, NULL);
 
     return j == NULL ? json_array() : j;
+}
+
+/* An object's text, as the store keeps it. */
+static json_t *
+object_value(struct str json)
+{
+    json_t *j = json_loadb(json.p, json.n, 0, NULL);
+
+    return j == NULL ? json_object() : j;
 }
 
 json_t *
@@ -36,6 +47,14 @@ workspace_json(const struct workspace_row *w)
         w->last_error_code.n == 0 ? json_null()
                                   : json_pack("{s:o, s:o}", "code", json_str(w->last_error_code),
                                         "error", json_str(w->last_error)));
+    json_object_set_new(j, "readiness", json_str(workspace_readiness_name(w->readiness)));
+    json_object_set_new(j, "restart", json_str(workspace_restart_name(w->restart)));
+    json_object_set_new(j, "start_timeout",
+        w->start_timeout_ms == 0 ? json_null() : json_integer(w->start_timeout_ms / 1000));
+    json_object_set_new(j, "launch", object_value(w->launch));
+    json_object_set_new(j, "restarts", json_integer(w->restarts));
+    json_object_set_new(
+        j, "start_due_at", w->start_due_ms == 0 ? json_null() : json_integer(w->start_due_ms));
     json_object_set_new(j, "created_at", json_integer(w->created_ms));
     json_object_set_new(j, "updated_at", json_integer(w->updated_ms));
     return j;
@@ -107,14 +126,20 @@ workspace_get(struct call *c, struct error *e)
     AUTO_GATHERED struct gathered g = {0};
     const struct billing_decision *d = &g.decision;
     struct workspace_row w;
-    json_t *j, *decision;
+    json_t *j, *decision, *heard = NULL;
     enum err code = workspace_load(c, &w, e);
 
     if (code == ERR_OK)
-        code = gather(c->api, &c->registry->set, &c->http->arena, &q, &g, e);
+        code = heartbeat_json(c, w.id, &heard, e);
     if (code != ERR_OK)
         return code;
+    code = gather(c->api, &c->registry->set, &c->http->arena, &q, &g, e);
+    if (code != ERR_OK) {
+        json_decref(heard);
+        return code;
+    }
     j = workspace_json(&w);
+    json_object_set_new(j, "agent", heard);
     json_object_set_new(j, "provider",
         d->provider == NULL ? json_null()
                             : json_str(registry_str(call_registry(c), d->provider->name)));
@@ -135,14 +160,8 @@ static enum err
 patch_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct patch *p = ctx;
-    struct workspace_row parent;
-    enum err code = ERR_OK;
+    enum err code = family_check(tx, &p->c->http->arena, &p->w, e);
 
-    if (!id_is_zero(p->w.parent)) {
-        code = workspace_row_get(tx, p->c->org, p->w.parent, &p->c->http->arena, &parent, e);
-        if (code == ERR_NOT_FOUND)
-            return fail(e, ERR_INVALID_REQUEST, "parent_id names no workspace of this org");
-    }
     if (code == ERR_OK && p->renamed)
         code = workspace_name_check(tx, &p->c->http->arena, &p->w, e);
     return code != ERR_OK ? code : workspace_row_update(tx, &p->w, e);
@@ -219,6 +238,16 @@ action_answer(struct call *c, struct error *e)
             json_str(workspace_desired_name(w.desired))));
 }
 
+/* Neither started nor stopped by us. */
+static enum err
+external_answer(struct call *c, const struct workspace_row *w)
+{
+    return call_answer(c, 200,
+        json_pack("{s:s, s:o, s:s}", "status", "noop", "runtime", json_str(w->runtime), "message",
+            "this runtime's agent runs on a computer of its own; there is nothing to start or stop "
+            "here"));
+}
+
 typedef enum err start_fn(struct api *a, const struct api_registry *registry, struct arena *arena,
     const struct agent_request *q, struct error *e);
 
@@ -236,13 +265,8 @@ start_like(struct call *c, enum gather_caller caller, start_fn *start, struct er
     if (code != ERR_OK)
         return code;
     q.model = arena_dup(&c->http->arena, str_trim(q.model));
-    if (plan_runtime_is_external(w.runtime)) {
-        return call_answer(c, 200,
-            json_pack("{s:s, s:o, s:s}", "status", "noop", "runtime", json_str(w.runtime),
-                "message",
-                "this runtime's agent runs on a computer of its own; there is nothing to start "
-                "here"));
-    }
+    if (plan_runtime_is_external(w.runtime))
+        return external_answer(c, &w);
     code = start(c->api, &c->registry->set, &c->http->arena, &q, e);
     return code == ERR_OK ? action_answer(c, e) : code;
 }
@@ -262,8 +286,13 @@ workspace_restart(struct call *c, struct error *e)
 enum err
 workspace_stop(struct call *c, struct error *e)
 {
-    enum err code = agent_stop(c->api, c->org, c->id, e);
+    struct workspace_row w;
+    enum err code = workspace_load(c, &w, e);
 
+    if (code == ERR_OK && plan_runtime_is_external(w.runtime))
+        return external_answer(c, &w);
+    if (code == ERR_OK)
+        code = agent_stop(c->api, c->org, c->id, e);
     return code == ERR_OK ? action_answer(c, e) : code;
 }
 

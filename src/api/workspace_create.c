@@ -1,13 +1,15 @@
 /* POST /workspaces: every check that can be made is made before any row exists (SPEC 8). */
 #include "api/agent.h"
+#include "api/family.h"
 #include "api/plan.h"
 #include "api/secret.h"
 #include "api/token.h"
+#include "api/verify.h"
 #include "api/workspace.h"
 #include "api/workspace_fields.h"
 #include "store/event_row.h"
 
-enum { SECRETS_MAX = 256, MODEL_MAX_BYTES = 100 };
+enum { SECRETS_MAX = 256, MODEL_MAX_BYTES = 100, START_AGAIN_MS = 1000 };
 
 struct create {
     struct call *c;
@@ -15,7 +17,8 @@ struct create {
     struct str model;
     bool external;
     bool start;
-    bool unregistered;            /* accepted all the same, by setting */
+    bool unregistered; /* accepted all the same, by setting */
+    struct verify_outcome verified;
     struct secret_write *secrets; /* MODEL is among them */
     size_t secrets_n;
     struct env_secret *draft; /* beside secrets */
@@ -188,8 +191,25 @@ check_decision(struct create *k, struct error *e)
     if (code != ERR_OK || k->external)
         return code;
     plan_make(c->api, &c->registry->set, &c->http->arena, &g, &plan);
-    return plan.env.refusal == ENV_REFUSAL_MISSING_BYOK_CREDENTIAL ? missing_credential(k, &g, e)
-                                                                   : ERR_OK;
+    if (plan.env.refusal == ENV_REFUSAL_MISSING_BYOK_CREDENTIAL)
+        return missing_credential(k, &g, e);
+    k->verified = verify_plan(c->api, call_registry(c), &g, &plan);
+    return verify_refusal(c->api, &k->verified, e);
+}
+
+/* It could not be started below one that is paused. */
+static enum err
+paused_check(struct store_tx *tx, const struct create *k, struct error *e)
+{
+    struct workspace_row above;
+    enum err code = family_paused_above(tx, &k->c->http->arena, &k->row, &above, e);
+
+    if (code != ERR_OK || id_is_zero(above.id))
+        return code;
+    return fail(e, ERR_CONFLICT,
+        "parent workspace \"%.*s\" is paused — resume it first, or create this one without "
+        "starting it",
+        STR_ARG(above.name));
 }
 
 static enum err
@@ -200,11 +220,13 @@ create_tx(struct store_tx *tx, void *ctx, struct error *e)
     struct arena *a = &c->http->arena;
     struct event_row event = {.org = c->org,
         .workspace = k->row.id,
-        .type = STR("workspace.created"),
+        .type = STR("WORKSPACE_CREATED"),
         .json = STR("{}"),
         .created_ms = k->row.created_ms};
     enum err code = workspace_name_check(tx, a, &k->row, e);
 
+    if (code == ERR_OK && k->start)
+        code = paused_check(tx, k, e);
     if (code == ERR_OK)
         code = workspace_row_insert(tx, &k->row, e);
     if (code == ERR_NOT_FOUND && !id_is_zero(k->row.parent))
@@ -234,9 +256,26 @@ add_connection(struct create *k, json_t *answer, struct error *e)
     return ERR_OK;
 }
 
+static json_t *
+create_warnings(const struct create *k)
+{
+    json_t *list = json_array();
+    json_t *bad = verify_warning(k->c->api, &k->verified);
+
+    if (k->unregistered) {
+        json_array_append_new(list,
+            json_pack("{s:s, s:s}", "code", "UNREGISTERED_MODEL_FOR_RUNTIME", "text",
+                "the model is not on the runtime's menu; it was accepted by setting"));
+    }
+    if (bad != NULL)
+        json_array_append_new(list, bad);
+    return list;
+}
+
 static enum err
 create_answer(struct create *k, struct error *e)
 {
+    AUTO_JSON json_t *warnings = NULL;
     struct call *c = k->c;
     struct workspace_row w;
     json_t *j;
@@ -248,11 +287,9 @@ create_answer(struct create *k, struct error *e)
         return code;
     j = workspace_json(&w);
     json_object_set_new(j, "model", json_str_or_null(k->model));
-    if (k->unregistered) {
-        json_object_set_new(j, "warnings",
-            json_pack("[{s:s, s:s}]", "code", "UNREGISTERED_MODEL_FOR_RUNTIME", "text",
-                "the model is not on the runtime's menu; it was accepted by setting"));
-    }
+    warnings = create_warnings(k);
+    if (json_array_size(warnings) > 0)
+        json_object_set(j, "warnings", warnings);
     if (k->external)
         json_object_set_new(j, "external", json_true());
     if (k->external && k->row.url.n == 0)
@@ -281,8 +318,9 @@ workspace_create(struct call *c, struct error *e)
     if (code != ERR_OK)
         return code;
     k.row.created_ms = clock_ms();
-    k.row.desired = WORKSPACE_DESIRED_STOPPED;
-    k.row.status = WORKSPACE_STOPPED;
+    /* Should we die before it is started: it is meant to run from the moment it exists. */
+    k.row.desired = k.start ? WORKSPACE_DESIRED_RUNNING : WORKSPACE_DESIRED_STOPPED;
+    k.row.status = k.start ? WORKSPACE_PROVISIONING : WORKSPACE_STOPPED;
     if (k.external) {
         k.row.desired = WORKSPACE_DESIRED_RUNNING;
         k.row.status = k.row.url.n > 0 ? WORKSPACE_ONLINE : WORKSPACE_AWAITING_AGENT;
@@ -297,6 +335,9 @@ workspace_create(struct call *c, struct error *e)
     q.workspace = k.row.id;
     if (k.start && !k.external) {
         code = agent_start(c->api, &c->registry->set, &c->http->arena, &q, &refused);
+        /* Nothing comes of it when the refusal is booked: the row says failed. */
+        if (code != ERR_OK)
+            later_put(c->api, LATER_START, c->org, k.row.id, (struct id){0}, START_AGAIN_MS);
         if (code == ERR_STORE_UNAVAILABLE) {
             *e = refused;
             return code;

@@ -1,40 +1,7 @@
 /* DELETE /workspaces/:id: asks to be told the name, takes the children along only when told so. */
 #include "api/agent.h"
+#include "api/family.h"
 #include "api/workspace.h"
-
-struct family {
-    struct call *c;
-    struct workspace_row *rows;
-    size_t n;
-};
-
-static enum err
-family_tx(struct store_tx *tx, void *ctx, struct error *e)
-{
-    struct family *f = ctx;
-
-    return workspace_row_list(tx, f->c->org, &f->c->http->arena, &f->rows, &f->n, e);
-}
-
-/* Marks the workspace and all below it; parents come before children in ret. */
-static size_t
-family_below(struct family *f, struct id top, struct id *ret)
-{
-    size_t n = 0;
-
-    ret[n++] = top;
-    for (size_t at = 0; at < n; at++) {
-        for (size_t i = 0; i < f->n; i++) {
-            bool known = false;
-
-            for (size_t k = 0; k < n; k++)
-                known = known || id_equal(ret[k], f->rows[i].id);
-            if (!known && id_equal(f->rows[i].parent, ret[at]))
-                ret[n++] = f->rows[i].id;
-        }
-    }
-    return n;
-}
 
 static json_t *
 children_json(const struct family *f, struct id parent)
@@ -85,27 +52,23 @@ confirm(struct call *c, const struct workspace_row *w, const struct family *f, s
 enum err
 workspace_delete(struct call *c, struct error *e)
 {
-    struct family f = {.c = c};
+    struct family f;
     struct workspace_row w;
-    struct id *all;
-    size_t n;
     enum err code = workspace_load(c, &w, e);
 
     if (code == ERR_OK)
-        code = store_read(c->api->o.store, family_tx, &f, e);
+        code = family_load(c->api, &c->http->arena, c->org, c->id, &f, e);
     if (code == ERR_OK)
         code = confirm(c, &w, &f, e);
     if (code != ERR_OK)
         return code;
-    all = arena_array(&c->http->arena, f.n + 1, sizeof(*all));
-    n = family_below(&f, c->id, all);
     /* Children first: what fails half-way leaves no orphans, and a repetition goes on from there.
      */
-    for (size_t i = n; i-- > 0;) {
-        code = agent_remove(c->api, c->org, all[i], e);
+    for (size_t i = f.n; i-- > 0;) {
+        code = agent_remove(c->api, c->org, f.rows[i].id, e);
         if (code != ERR_OK && code != ERR_GONE)
             return code;
     }
     return call_answer(c, 200,
-        json_pack("{s:s, s:I}", "status", "removed", "cascade_deleted", (json_int_t)(n - 1)));
+        json_pack("{s:s, s:I}", "status", "removed", "cascade_deleted", (json_int_t)(f.n - 1)));
 }

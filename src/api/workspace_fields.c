@@ -1,13 +1,17 @@
 #include "api/workspace_fields.h"
 
+#include "api/launch_hints.h"
+
 #include "api/plan.h"
+#include "api/url.h"
 
 enum {
     NAME_MAX_BYTES = 255,
     ROLE_MAX_BYTES = 1000,
     RUNTIME_MAX_BYTES = 100,
     LIST_MAX = 256,
-    WORD_MAX_BYTES = 4096
+    WORD_MAX_BYTES = 4096,
+    START_TIMEOUT_MAX_S = 86400,
 };
 
 /* No line breaks anywhere; in name and role nothing that configuration formats give a meaning. */
@@ -131,11 +135,11 @@ url_read(struct call *c, struct workspace_row *w, struct error *e)
 
     if (code != ERR_OK)
         return code;
-    if (url.n > 0 && !str_starts_with(url, STR("http://")) &&
-        !str_starts_with(url, STR("https://")))
-        return fail(e, ERR_INVALID_REQUEST, "unsafe workspace URL: http:// or https:// only");
-    w->url = url;
-    return ERR_OK;
+    if (url.n > 0)
+        code = url_check(url, e);
+    if (code == ERR_OK)
+        w->url = url;
+    return code;
 }
 
 static enum err
@@ -171,6 +175,49 @@ budget_read(struct call *c, struct workspace_row *w, struct error *e)
     return ERR_OK;
 }
 
+/* One of a few words; absent: as it is. */
+static enum err
+readiness_read(struct call *c, struct workspace_row *w, struct error *e)
+{
+    struct str word = workspace_readiness_name(w->readiness);
+    enum err code = json_get_str(c->body, "readiness", &word, e);
+
+    if (code == ERR_OK && !workspace_readiness_from_name(word, &w->readiness))
+        return fail(e, ERR_INVALID_REQUEST, "\"readiness\" is process or register");
+    return code;
+}
+
+static enum err
+restart_read(struct call *c, struct workspace_row *w, struct error *e)
+{
+    struct str word = workspace_restart_name(w->restart);
+    enum err code = json_get_str(c->body, "restart", &word, e);
+
+    if (code == ERR_OK && !workspace_restart_from_name(word, &w->restart))
+        return fail(e, ERR_INVALID_REQUEST, "\"restart\" is never, on-failure or always");
+    return code;
+}
+
+static enum err
+start_timeout_read(struct call *c, struct workspace_row *w, struct error *e)
+{
+    json_t *v = json_object_get(c->body, "start_timeout");
+
+    if (v == NULL)
+        return ERR_OK;
+    if (json_is_null(v)) {
+        w->start_timeout_ms = 0;
+        return ERR_OK;
+    }
+    if (!json_is_integer(v) || json_integer_value(v) < 1 ||
+        json_integer_value(v) > START_TIMEOUT_MAX_S) {
+        return fail(e, ERR_INVALID_REQUEST,
+            "\"start_timeout\" is a number of seconds from 1 to %d, or null", START_TIMEOUT_MAX_S);
+    }
+    w->start_timeout_ms = json_integer_value(v) * 1000;
+    return ERR_OK;
+}
+
 enum err
 workspace_fields_read(struct call *c, struct workspace_row *w, struct error *e)
 {
@@ -195,6 +242,14 @@ workspace_fields_read(struct call *c, struct workspace_row *w, struct error *e)
         code = list_read(c, "required_env", &w->required_env, e);
     if (code == ERR_OK)
         code = budget_read(c, w, e);
+    if (code == ERR_OK)
+        code = readiness_read(c, w, e);
+    if (code == ERR_OK)
+        code = restart_read(c, w, e);
+    if (code == ERR_OK)
+        code = start_timeout_read(c, w, e);
+    if (code == ERR_OK)
+        code = launch_hints_read(c, w, e);
     if (code == ERR_OK && w->name.n == 0)
         return fail(e, ERR_INVALID_REQUEST, "a workspace needs a name");
     return code;

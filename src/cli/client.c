@@ -1,26 +1,16 @@
-#include "cli/client.h"
+#include "cli/client_impl.h"
 
 #include "api/json.h"
 #include "base/buf.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
 enum {
-    ANSWER_MAX = 64 << 20,
     BODY_MAX = 4 << 20,
     TOKEN_FILE_MAX = 4096,
     URL_BYTES = 2048,
-};
-
-struct client {
-    CURL *curl;
-    char *server;
-    char *org;    /* id or slug; NULL: not chosen */
-    char *header; /* one more header line; NULL: none */
-    struct secret *token;
 };
 
 static const char *
@@ -144,16 +134,16 @@ take_answer(char *p, size_t size, size_t n, void *ctx)
 }
 
 /* The list is curl's copy of the token: wiped before it is freed. */
-static void
-free_headers(struct curl_slist *headers)
+void
+client_headers_free(struct curl_slist *headers)
 {
     for (struct curl_slist *h = headers; h != NULL; h = h->next)
         explicit_bzero(h->data, strlen(h->data));
     curl_slist_free_all(headers);
 }
 
-static struct curl_slist *
-make_headers(const struct client *c)
+struct curl_slist *
+client_headers(const struct client *c)
 {
     struct curl_slist *headers = NULL;
     char line[TOKEN_FILE_MAX + 64];
@@ -173,9 +163,8 @@ make_headers(const struct client *c)
     return headers;
 }
 
-/* There is no answer: why, and what to do about it. detail is curl's own sentence. */
-static enum err
-no_answer(const struct client *c, CURLcode code, const char *detail, struct error *e)
+enum err
+client_no_answer(const struct client *c, CURLcode code, const char *detail, struct error *e)
 {
     if (code == CURLE_COULDNT_CONNECT)
         return fail(e, ERR_SERVER_UNREACHABLE,
@@ -190,15 +179,11 @@ no_answer(const struct client *c, CURLcode code, const char *detail, struct erro
         detail[0] == '\0' ? curl_easy_strerror(code) : detail);
 }
 
-static enum err
-send_request(struct client *c, const char *method, const char *path, struct str body,
-    long *ret_status, struct buf *answer, FILE *out, struct error *e)
+void
+client_set_up(struct client *c, const char *path, struct curl_slist *headers,
+    char detail[static CURL_ERROR_SIZE])
 {
-    struct curl_slist *headers = make_headers(c);
-    struct sink sink = {c->curl, answer, out};
     char url[URL_BYTES];
-    char detail[CURL_ERROR_SIZE] = "";
-    CURLcode code;
 
     snprintf(url, sizeof(url), "%s%s", c->server, path);
     curl_easy_reset(c->curl);
@@ -207,10 +192,22 @@ send_request(struct client *c, const char *method, const char *path, struct str 
     curl_easy_setopt(c->curl, CURLOPT_NOPROXY, "localhost,127.0.0.1,::1");
     curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT, 5L);
-    curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, out == NULL ? 120L : 24 * 3600L);
-    curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, detail);
+}
+
+static enum err
+send_request(struct client *c, const char *method, const char *path, struct str body,
+    long *ret_status, struct buf *answer, FILE *out, struct error *e)
+{
+    struct curl_slist *headers = client_headers(c);
+    struct sink sink = {c->curl, answer, out};
+    char detail[CURL_ERROR_SIZE] = "";
+    CURLcode code;
+
+    client_set_up(c, path, headers, detail);
+    curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, out == NULL ? 120L : 24 * 3600L);
+    curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, take_answer);
     curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &sink);
     if (body.p != NULL) {
@@ -219,12 +216,12 @@ send_request(struct client *c, const char *method, const char *path, struct str 
     }
     code = curl_easy_perform(c->curl);
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, ret_status);
-    free_headers(headers);
-    return code == CURLE_OK ? ERR_OK : no_answer(c, code, detail, e);
+    client_headers_free(headers);
+    return code == CURLE_OK ? ERR_OK : client_no_answer(c, code, detail, e);
 }
 
-static enum err
-error_from_answer(long status, const json_t *answer, struct error *e)
+enum err
+client_refusal(long status, const json_t *answer, struct error *e)
 {
     const char *code = json_string_value(json_object_get(answer, "code"));
     const char *text = json_string_value(json_object_get(answer, "error"));
@@ -247,7 +244,7 @@ call_once(struct client *c, const char *method, const char *path, struct str bod
     long status = 0;
     enum err err;
 
-    buf_init(&answer, ANSWER_MAX);
+    buf_init(&answer, CLIENT_ANSWER_MAX);
     err = send_request(c, method, path, body, &status, &answer, out, e);
     if (err != ERR_OK)
         return err;
@@ -255,15 +252,14 @@ call_once(struct client *c, const char *method, const char *path, struct str bod
         json = json_loadb(answer.p, answer.n, JSON_DECODE_ANY, NULL);
     buf_wipe(&answer); /* a new credential's text may have been in it */
     if (status < 200 || status > 299)
-        return error_from_answer(status, json, e);
+        return client_refusal(status, json, e);
     if (ret != NULL)
         *ret = json == NULL ? json_null() : json_incref(json);
     return ERR_OK;
 }
 
-/* Nobody chose an org: an admin means the only one there is. */
-static enum err
-choose_only_org(struct client *c, struct error *e)
+enum err
+client_choose_only_org(struct client *c, struct error *e)
 {
     AUTO_JSON json_t *answer = NULL;
     const json_t *orgs;
@@ -290,7 +286,7 @@ call(struct client *c, const char *method, const char *path, struct str body, js
 
     if (err != ERR_ORG_REQUIRED || c->org != NULL)
         return err;
-    err = choose_only_org(c, e);
+    err = client_choose_only_org(c, e);
     return err != ERR_OK ? err : call_once(c, method, path, body, NULL, ret, e);
 }
 

@@ -63,6 +63,15 @@ enum err client_call(struct client *c, const char *method, const char *path, con
  */
 enum err client_download(struct client *c, const char *path, FILE *out, struct error *e) MUST_CHECK;
 
+/*
+ * GET of a stream: take gets the pieces as they come and returns false when it has enough. Ends
+ * with ERR_OK when take or the server ended it; ERR_SERVER_UNREACHABLE when the connection broke or was
+ * silent for a minute, otherwise the server's own code and sentence.
+ */
+typedef bool client_take_fn(void *ctx, struct str piece);
+enum err client_stream(struct client *c, const char *path, client_take_fn *take, void *ctx,
+    struct error *e) MUST_CHECK;
+
 /* One header line ("X-Confirm-Name: hello") for the requests from now on. */
 void client_set_header(struct client *c, const char *line);
 

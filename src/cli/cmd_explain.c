@@ -233,6 +233,25 @@ has_scenario(const struct flags *f)
         f->refuse_shadowed;
 }
 
+/* Would it start now? */
+static enum err
+print_start(struct session *s, const char *workspace)
+{
+    AUTO_JSON json_t *plan = NULL;
+    const json_t *refusal;
+    enum err err = session_workspace_call(s, "GET", workspace, "/workspaces/%s/env", NULL, &plan);
+
+    if (err != ERR_OK)
+        return err;
+    refusal = json_object_get(plan, "refusal");
+    if (json_is_object(refusal))
+        printf("+- a start would be refused: %s: %s\n", text_of(refusal, "code"),
+            text_of(refusal, "text"));
+    else
+        printf("+- a start would not be refused\n");
+    return ERR_OK;
+}
+
 static int
 explain_live(const struct flags *f, const char *workspace)
 {
@@ -245,8 +264,10 @@ explain_live(const struct flags *f, const char *workspace)
             &s, "GET", workspace, "/admin/workspaces/%s/llm-billing-mode?trace=1", NULL, &answer);
     if (err == ERR_OK && f->client.json)
         output_json(answer);
-    else if (err == ERR_OK)
+    if (err == ERR_OK && !f->client.json) {
         print_live(answer);
+        err = print_start(&s, workspace);
+    }
     return session_end(&s, err);
 }
 

@@ -332,9 +332,9 @@ static enum err
 make_workspace(struct demo *d, struct error *e)
 {
     AUTO_JSON json_t *row = NULL;
-    AUTO_JSON json_t *body =
-        json_pack("{s:s, s:s, s:s, s:b, s:[s, s, s]}", "name", workspace_name, "runtime",
-            runtime_name, "model", model_id, "start", 0, "command", own_program, "sim", "call");
+    AUTO_JSON json_t *body = json_pack("{s:s, s:s, s:s, s:b, s:s, s:[s, s, s]}", "name",
+        workspace_name, "runtime", runtime_name, "model", model_id, "start", 0, "restart", "never",
+        "command", own_program, "sim", "call");
     enum err err = find_row(d, "/workspaces", "name", workspace_name, &row, e);
 
     if (err == ERR_OK && row == NULL)

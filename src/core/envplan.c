@@ -1,3 +1,7 @@
+/*
+ * Longer than other files, since the order of its steps is what it is about: each looks at the rows
+ * that the ones before it left.
+ */
 #include "core/envplan.h"
 
 #include "core/token.h"
@@ -189,6 +193,53 @@ secret_find(const struct env_plan_facts *f, struct str name)
     return NULL;
 }
 
+static bool
+is_live_credential(
+    const struct env_plan_facts *f, const struct env_plan *plan, struct str name, struct str *ret)
+{
+    const struct env_row *live = row_find_live(plan, name);
+    const struct env_secret *s = secret_find(f, name);
+
+    if (live == NULL || s == NULL || s->value_blank || !accepts(f, f->decision->provider, name))
+        return false;
+    *ret = live->name;
+    return true;
+}
+
+/* The credential that the agent is meant to use: by the runtime's order, then by the provider's. */
+static void
+choose_credential(const struct env_plan_facts *f, struct env_plan *plan)
+{
+    const struct registry_provider *provider = f->decision->provider;
+    const struct registry_runtime *rt = runtime_of(f);
+
+    if (provider == NULL)
+        return;
+    for (uint32_t i = 0; rt != NULL && i < rt->precedence.n; i++) {
+        if (is_live_credential(f, plan, strs_at(f, rt->precedence, i), &plan->credential))
+            return;
+    }
+    for (uint32_t i = 0; i < provider->auth_env.n; i++) {
+        if (is_live_credential(f, plan, strs_at(f, provider->auth_env, i), &plan->credential))
+            return;
+    }
+}
+
+/* A file that says which variable holds the credential leaves the runtime nothing to choose. */
+static bool
+is_told_by_file(const struct env_plan_facts *f, const struct registry_runtime *rt)
+{
+    const struct registry_file *files = registry_files(f->registry, rt);
+    struct str provider = registry_str(f->registry, f->decision->provider->name);
+
+    for (uint32_t i = 0; i < rt->files.n; i++) {
+        if (registry_list_has_name(f->registry, files[i].providers, provider) &&
+            env_file_refers(f->registry, &files[i], ENV_REF_CREDENTIAL_ENV))
+            return true;
+    }
+    return false;
+}
+
 /* The first credential in the runtime's own order decides which vendor the agent really calls. */
 static void
 check_shadowing(const struct env_plan_facts *f, struct env_plan *plan)
@@ -196,7 +247,7 @@ check_shadowing(const struct env_plan_facts *f, struct env_plan *plan)
     const struct registry_provider *provider = f->decision->provider;
     const struct registry_runtime *rt = runtime_of(f);
 
-    if (provider == NULL || rt == NULL)
+    if (provider == NULL || rt == NULL || is_told_by_file(f, rt))
         return;
     for (uint32_t i = 0; i < rt->precedence.n; i++) {
         struct str name = strs_at(f, rt->precedence, i);
@@ -368,6 +419,46 @@ check_required(const struct env_plan_facts *f, struct env_plan *plan)
         require_name(f, plan, f->required_env[i]);
 }
 
+/* Where the agent's calls go: the workspace's own choice before the registry's. */
+static struct env_part
+base_url_of(const struct env_plan_facts *f, const struct env_plan *plan)
+{
+    const struct registry_provider *provider = f->decision->provider;
+    const struct registry_endpoint *endpoint;
+
+    if (f->decision->mode == BILLING_PLATFORM_MANAGED)
+        return (struct env_part){
+            .text = is_anthropic_native(f) ? f->anthropic_base_url : f->openai_base_url};
+    for (uint32_t i = 0; i < provider->base_url_env.n; i++) {
+        struct str name = strs_at(f, provider->base_url_env, i);
+        const struct env_secret *s = secret_find(f, name);
+
+        if (s != NULL && !s->value_blank && row_find_live(plan, name) != NULL)
+            return (struct env_part){.text = s->name, .is_variable = true};
+    }
+    endpoint = &provider->endpoint[runtime_of(f)->dialect];
+    return (struct env_part){.text = registry_str(f->registry, endpoint->base_url)};
+}
+
+static void
+plan_files(const struct env_plan_facts *f, struct env_plan *plan)
+{
+    bool platform = f->decision->mode == BILLING_PLATFORM_MANAGED;
+    struct env_file_facts facts = {.registry = f->registry, .runtime = runtime_of(f)};
+
+    if (facts.runtime == NULL || f->decision->mode == BILLING_DISABLED ||
+        (!platform && f->decision->provider == NULL))
+        return;
+    facts.provider =
+        platform ? STR("platform") : registry_str(f->registry, f->decision->provider->name);
+    facts.of[ENV_REF_MODEL].text = str_trim(f->effective_model);
+    facts.of[ENV_REF_PROVIDER].text = facts.provider;
+    facts.of[ENV_REF_BASE_URL] = base_url_of(f, plan);
+    facts.of[ENV_REF_CREDENTIAL] = (struct env_part){.text = plan->credential, .is_variable = true};
+    facts.of[ENV_REF_CREDENTIAL_ENV].text = plan->credential;
+    plan->files_n = env_files_make(&facts, plan->files);
+}
+
 static uint64_t
 value_bytes(const struct env_plan_facts *f, const struct env_row *row)
 {
@@ -416,6 +507,11 @@ env_plan_make(const struct env_plan_facts *f, struct env_plan *plan)
         row_set(plan, f->identity[i].name, f->identity[i].source, f->identity[i].literal,
             f->identity[i].reason);
     plan_base(f, plan);
+    if (mode == BILLING_PLATFORM_MANAGED)
+        plan->credential = STR("MOLECULE_LLM_USAGE_TOKEN");
+    else
+        choose_credential(f, plan);
+    plan_files(f, plan);
     check_required(f, plan);
     if (mode == BILLING_BYOK)
         check_shadowing(f, plan);

@@ -3,12 +3,13 @@
  * or a refusal. It holds names and references, never a secret's value, so it can be logged, diffed,
  * stored and shown. Values are joined in at the last moment by the shell.
  *
- * Core allocates nothing: the caller lends an array of rows.
+ * Core allocates nothing: the caller lends an array of rows. A plan is some kilobytes large.
  */
 #ifndef CORE_ENVPLAN_H
 #define CORE_ENVPLAN_H
 
 #include "core/billing.h"
+#include "core/envfile.h"
 
 enum env_scope { ENV_SCOPE_ORG, ENV_SCOPE_WORKSPACE };
 
@@ -97,6 +98,10 @@ struct env_plan {
     struct str suggestion;  /* e.g. the platform id to use instead; may be empty */
     struct str shadowed_by; /* with the warning: the credential the runtime would pick instead */
     uint8_t needs_usage_token;
+    /* The variable with the credential that the agent is meant to call with; empty: none. */
+    struct str credential;
+    struct env_file files[ENV_FILES_MAX];
+    size_t files_n;
 };
 
 /* Fills plan (rows and rows_max are the caller's). After a refusal rows are informative only. */

@@ -35,6 +35,13 @@ struct registry_endpoint {
     struct rstr base_url;
 };
 
+/* A cheap call that tells a good credential from a bad one: GET base_url of the dialect + path. */
+struct registry_verify {
+    uint32_t present;
+    uint32_t dialect; /* enum dialect; the provider has an endpoint for it */
+    struct rstr path; /* begins with '/' */
+};
+
 struct registry_provider {
     struct rstr name;
     struct rstr display_name;
@@ -51,6 +58,7 @@ struct registry_provider {
     uint32_t pattern_id; /* index into the compiled patterns, for registry_match_fn */
     struct rstr upstream_vendor; /* empty: the platform cannot route to it */
     struct registry_endpoint endpoint[DIALECT_COUNT];
+    struct registry_verify verify;
     struct rlist models; /* struct registry_vendor_model: what the vendor bills, by its own ids */
 };
 
@@ -66,6 +74,14 @@ struct registry_arm {
     struct rlist models; /* struct rstr: exact ids; empty: a name-only arm */
 };
 
+/* A file in the agent's HOME, for runtimes that variables alone do not steer. */
+struct registry_file {
+    struct rstr path;       /* below HOME */
+    struct rlist providers; /* struct rstr: made for these arms; "platform": on platform_managed */
+    struct rlist content;   /* struct rstr: lines, with references as env_file_scan() knows them */
+    uint32_t refreshed;     /* the agent rewrites it: ours again only when its source changed */
+};
+
 struct registry_runtime {
     struct rstr name;
     uint32_t dialect; /* enum dialect the runtime speaks on platform_managed */
@@ -78,6 +94,7 @@ struct registry_runtime {
     struct rlist model_env;    /* struct rstr: names that get the effective model, besides MODEL,
                                   MOLECULE_MODEL */
     struct rlist platform_model_env; /* struct rstr: the same, on platform_managed only */
+    struct rlist files;              /* struct registry_file */
 };
 
 /* A model on the platform's menu: what the gateway can route, price and meter. */
@@ -144,6 +161,12 @@ static inline const struct registry_vendor_model *
 registry_vendor_models(const struct registry *r, const struct registry_provider *p)
 {
     return (const struct registry_vendor_model *)(const void *)((const char *)r + p->models.off);
+}
+
+static inline const struct registry_file *
+registry_files(const struct registry *r, const struct registry_runtime *rt)
+{
+    return (const struct registry_file *)(const void *)((const char *)r + rt->files.off);
 }
 
 static inline const struct rstr *

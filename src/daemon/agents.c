@@ -36,7 +36,7 @@ stop_one(struct stopping *s, struct id workspace)
     enum err err = store_read(s->store, whose_tx, &w, &e);
 
     if (err == ERR_OK)
-        err = agent_stop(s->api, w.org, workspace, &e);
+        err = agent_drain(s->api, w.org, workspace, &e);
     id_text(workspace, subject + 3);
     if (err != ERR_OK)
         log_error(subject, "the agent could not be stopped: %s", e.text);

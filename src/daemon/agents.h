@@ -5,8 +5,9 @@
 #include "api/api.h"
 
 /*
- * Stops every running agent, several at a time, as if somebody had stopped its workspace: usage
- * tokens end, rows say stopped. What does not stop is logged. The API takes no requests any more.
+ * Stops every running agent, several at a time: usage tokens end, rows say offline. They stay meant
+ * to run, so the next purserd starts them again. What does not stop is logged. The API takes no
+ * requests any more.
  */
 void agents_stop_all(struct api *a, struct launcher *l, struct store *s);
 

@@ -137,6 +137,20 @@ open_homes(const struct settings *s, struct paths *p, struct error *e)
     return make_directories(p->homes, "homes", "--homes-dir", e);
 }
 
+/* Needed by some workspaces only: a start that needs what is missing says so. */
+static void
+find_helpers(struct paths *p)
+{
+    char *slash = strrchr(p->program, '/');
+
+    snprintf(p->init, sizeof(p->init), "%.*s/purser-init", (int)(slash - p->program), p->program);
+    if (access(p->init, X_OK) != 0)
+        p->init[0] = '\0';
+    snprintf(p->sandbox, sizeof(p->sandbox), "/usr/bin/bwrap");
+    if (access(p->sandbox, X_OK) != 0)
+        p->sandbox[0] = '\0';
+}
+
 static enum err
 find_module(const struct settings *s, struct paths *p, struct error *e)
 {
@@ -188,6 +202,7 @@ paths_open(const struct settings *s, struct paths *ret, struct error *e)
         err = open_homes(s, &p, e);
     if (err == ERR_OK)
         err = find_module(s, &p, e);
+    find_helpers(&p);
     if (err == ERR_OK)
         *ret = p;
     return err;

@@ -15,6 +15,8 @@ struct paths {
     bool homes_in_run;  /* other uids cannot reach STATE/homes, and homes do not outlive a reboot */
     char program[1024]; /* this binary */
     char module[1280];  /* ngx_http_purser_module.so */
+    char init[1280];    /* purser-init; empty: not found */
+    char sandbox[32];   /* bubblewrap; empty: not installed */
 };
 
 /* Finds and makes them. ERR_STATE_UNUSABLE or ERR_GATEWAY_UNUSABLE (no module) with a sentence. */

@@ -160,6 +160,7 @@ open_edge(struct serve *s, struct error *e)
         .log_dir = text(s->paths.state),
         .recorder_path = recorder_path(s),
         .api_socket = arena_printf(&s->texts, "%s/api.sock", s->paths.run),
+        .stream_socket = arena_printf(&s->texts, "%s/stream.sock", s->paths.run),
         .module_path = text(s->paths.module),
         .listen = text(s->settings.listen),
         .tls_cert = text(s->settings.tls_cert),
@@ -297,6 +298,24 @@ reload_registry(void *ctx, bool *ret_changed, struct error *e)
     return err;
 }
 
+static enum api_isolation
+isolation(const struct serve *s)
+{
+    if (strcmp(s->settings.isolation, "sandbox") == 0)
+        return API_ISOLATION_SANDBOX;
+    if (geteuid() == 0)
+        return API_ISOLATION_UID;
+    return strcmp(s->settings.isolation, "none") == 0 ? API_ISOLATION_NONE : API_ISOLATION_SANDBOX;
+}
+
+static enum verify_policy
+verify_policy(const struct serve *s)
+{
+    if (strcmp(s->settings.verify_credentials, "off") == 0)
+        return VERIFY_OFF;
+    return strcmp(s->settings.verify_credentials, "refuse") == 0 ? VERIFY_REFUSE : VERIFY_WARN;
+}
+
 static enum err
 open_api(struct serve *s, struct error *e)
 {
@@ -306,6 +325,7 @@ open_api(struct serve *s, struct error *e)
         .edge = s->edge,
         .registry = api_registry_of(s->registry),
         .socket_path = arena_printf(&s->texts, "%s/api.sock", s->paths.run),
+        .stream_socket_path = arena_printf(&s->texts, "%s/stream.sock", s->paths.run),
         .socket_mode = s->worker_gid == 0 ? 0600 : 0660,
         .socket_gid = s->worker_gid,
         .state_dir = text(s->paths.state),
@@ -318,14 +338,27 @@ open_api(struct serve *s, struct error *e)
         .reload_ctx = s,
         .unregistered_model_warn = strcmp(s->settings.unregistered_model, "warn") == 0,
         .refuse_shadowed = strcmp(s->settings.shadowed_credential, "refuse") == 0,
+        .verify_credentials = verify_policy(s),
+        .vendor_override_url = text(s->settings.vendor_override_url),
+        .isolation = isolation(s),
         .uid_first = (uint32_t)s->settings.uid_first,
         .stop_grace_ms = s->settings.stop_grace_ms,
+        .restart_pause_ms = s->settings.restart_pause_ms,
+        .restart_limit = s->settings.restart_limit,
+        .start_timeout_ms = s->settings.start_timeout_s * 1000,
+        .heartbeat_timeout_ms = s->settings.heartbeat_timeout_s * 1000,
     };
     struct launch_options l = {.run_dir = text(s->paths.run),
         .state_dir = text(s->paths.state),
-        .program = text(s->paths.program)};
+        .program = text(s->paths.program),
+        .engine = text(s->settings.container_engine),
+        .init = text(s->paths.init),
+        .sandbox = text(s->paths.sandbox)};
     enum err err;
 
+    if (o.isolation == API_ISOLATION_NONE)
+        log_warn("purserd",
+            "isolation: none: agents run with purser's own rights and can read its keys");
     find_hosts(s);
     o.hosts_n = s->hosts_n;
     err = api_new(&o, &s->api, e);

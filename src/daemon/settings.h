@@ -35,11 +35,18 @@ struct settings {
     const char *worker_user;
     const char *unregistered_model;
     const char *shadowed_credential;
+    const char *verify_credentials;
     const char *on_shutdown;
+    const char *isolation;
+    const char *container_engine;
     const char *log_level;
     int64_t recorder_slots;
     int64_t recorder_sync_ms;
     int64_t policy_max_age_s;
+    int64_t restart_pause_ms;
+    int64_t restart_limit;
+    int64_t start_timeout_s;
+    int64_t heartbeat_timeout_s;
     int64_t stop_grace_ms;
     int64_t auth_failures_per_minute;
     int64_t uid_first;

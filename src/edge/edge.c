@@ -379,6 +379,7 @@ copy_options(struct edge *g, const struct edge_options *o)
     g->o.log_dir = arena_dup(a, o->log_dir);
     g->o.recorder_path = arena_dup(a, o->recorder_path);
     g->o.api_socket = arena_dup(a, o->api_socket);
+    g->o.stream_socket = arena_dup(a, o->stream_socket);
     g->o.module_path = arena_dup(a, o->module_path);
     g->o.listen = arena_dup(a, o->listen);
     g->o.tls_cert = arena_dup(a, o->tls_cert);

@@ -28,6 +28,7 @@ struct edge_options {
     struct str log_dir;       /* access.log; made by nginx's master */
     struct str recorder_path; /* exists already */
     struct str api_socket;
+    struct str stream_socket; /* answers that go on; empty: none */
     struct str module_path;
     struct str listen;              /* "127.0.0.1:8080" */
     struct str tls_cert, tls_key;   /* empty: no TLS */

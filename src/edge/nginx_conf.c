@@ -193,6 +193,24 @@ render_failed_auth(const struct edge_options *o, struct buf *out)
             "    }\n"));
 }
 
+static const char api_headers[] = "      proxy_set_header Host $http_host;\n"
+                                  "      proxy_set_header X-Real-IP $remote_addr;\n"
+                                  "      proxy_set_header X-Forwarded-Proto $scheme;\n"
+                                  "      proxy_set_header Connection \"\";\n";
+
+/* Event streams go on for hours, unbuffered as everything here, past a listener of their own. */
+static void
+render_streams(const struct edge_options *o, struct buf *out)
+{
+    buf_addf(out,
+        "    location ~ ^(/workspaces/[^/]+)?/events$ {\n"
+        "      proxy_pass http://unix:%.*s:;\n"
+        "%s"
+        "      proxy_read_timeout 1h;\n"
+        "    }\n",
+        STR_ARG(o->stream_socket), api_headers);
+}
+
 static void
 render_server(const struct edge_options *o, const struct routes *routes, struct buf *out)
 {
@@ -207,20 +225,19 @@ render_server(const struct edge_options *o, const struct routes *routes, struct 
             "    ssl_protocols TLSv1.2 TLSv1.3;\n",
             STR_ARG(o->tls_cert), STR_ARG(o->tls_key));
     render_calls(any_tls(routes), out);
+    if (o->stream_socket.n > 0)
+        render_streams(o, out);
     buf_addf(out,
         "    location / {\n"
         "      proxy_pass http://unix:%.*s:;\n"
         "      client_max_body_size 64m; # the API has a limit for each route\n"
         "      proxy_request_buffering off; # bodies carry secrets: never into a file\n"
-        "      proxy_set_header Host $http_host;\n"
-        "      proxy_set_header X-Real-IP $remote_addr;\n"
-        "      proxy_set_header X-Forwarded-Proto $scheme;\n"
-        "      proxy_set_header Connection \"\";\n"
+        "%s"
         "      proxy_read_timeout 120s;\n"
         "      proxy_hide_header X-Purser-Refused;\n"
         "%s"
         "    }\n",
-        STR_ARG(o->api_socket),
+        STR_ARG(o->api_socket), api_headers,
         o->auth_failures_per_minute == 0 ? ""
                                          : "      proxy_intercept_errors on;\n"
                                            "      recursive_error_pages on;\n"

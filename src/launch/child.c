@@ -1,5 +1,8 @@
 #include "launch/child.h"
 
+#include "launch/container.h"
+#include "launch/sandbox.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -69,9 +72,16 @@ limit(__rlimit_resource_t resource, rlim_t soft, rlim_t hard)
 static bool
 set_limits(const struct order *order)
 {
+    const struct launch_limits *l = &order->limits;
+    rlim_t files = l->files > 0 ? (rlim_t)l->files : MAX_FILES_HARD;
+    rlim_t processes = l->processes > 0 ? (rlim_t)l->processes : MAX_PROCESSES;
+
     /* One byte, not none: the kernel ignores none when cores are piped to a program. */
-    return limit(RLIMIT_CORE, 1, 1) && limit(RLIMIT_NOFILE, MAX_FILES_SOFT, MAX_FILES_HARD) &&
-        (!launch_uid_is_private(order->uid) || limit(RLIMIT_NPROC, MAX_PROCESSES, MAX_PROCESSES));
+    return limit(RLIMIT_CORE, 1, 1) &&
+        limit(RLIMIT_NOFILE, files < MAX_FILES_SOFT ? files : MAX_FILES_SOFT, files) &&
+        (l->memory_bytes == 0 ||
+            limit(RLIMIT_DATA, (rlim_t)l->memory_bytes, (rlim_t)l->memory_bytes)) &&
+        (!launch_uid_is_private(order->uid) || limit(RLIMIT_NPROC, processes, processes));
 }
 
 static bool
@@ -111,6 +121,16 @@ find_variable(const struct order *order, struct str name)
     return NULL;
 }
 
+/* Returns on failure, with errno. */
+static void
+run_program(const struct order *order, const char *path)
+{
+    if (order->sandbox[0] == '\0')
+        execve(path, order->argv, order->envp);
+    else if (access(path, X_OK) == 0)
+        sandbox_exec(order, path);
+}
+
 /* The program of argv[0] in the agent's own PATH, absolute folders only. Returns on failure. */
 static void
 exec_in_path(const struct order *order)
@@ -126,7 +146,7 @@ exec_in_path(const struct order *order)
         int length = snprintf(path, sizeof(path), "%.*s/%s", (int)n, at, order->argv[0]);
 
         if (*at == '/' && length > 0 && (size_t)length < sizeof(path)) {
-            execve(path, order->argv, order->envp);
+            run_program(order, path);
             if (errno != ENOENT && errno != ENOTDIR)
                 error = errno;
         }
@@ -137,13 +157,15 @@ exec_in_path(const struct order *order)
 }
 
 _Noreturn void
-child_run(const struct order *order, const struct child_pipes *pipes)
+child_run(const struct order *order, const struct child_pipes *pipes, struct secret *memory)
 {
     if (setsid() < 0)
         give_up(pipes, CHILD_STEP_SESSION);
     wait_for_go(pipes);
     reset_signals();
     umask(0077);
+    if (order_is_container(order))
+        container_run(order, pipes, memory);
     if (!set_limits(order))
         give_up(pipes, CHILD_STEP_LIMITS);
     if (!become(order))
@@ -157,17 +179,20 @@ child_run(const struct order *order, const struct child_pipes *pipes)
     if (!connect_output(pipes))
         give_up(pipes, CHILD_STEP_OUTPUT);
     if (strchr(order->argv[0], '/') != NULL)
-        execve(order->argv[0], order->argv, order->envp);
+        run_program(order, order->argv[0]);
     else
         exec_in_path(order);
     give_up(pipes, CHILD_STEP_EXEC);
 }
 
 enum err
-child_explain(const struct order *order, const struct child_failure *failure, struct error *e)
+child_explain(const struct order *order, const struct child_failure *failure, const char *text,
+    struct error *e)
 {
     errno = failure->error;
     switch (failure->step) {
+    case CHILD_STEP_CONTAINER:
+        return fail(e, ERR_LAUNCH_FAILED, "%s", text);
     case CHILD_STEP_SESSION:
         return fail_errno(e, ERR_LAUNCH_FAILED, "cannot make a session for the agent");
     case CHILD_STEP_LIMITS:

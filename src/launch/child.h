@@ -13,6 +13,7 @@ enum child_step {
     CHILD_STEP_WORK_DIR,
     CHILD_STEP_OUTPUT,
     CHILD_STEP_EXEC,
+    CHILD_STEP_CONTAINER,
 };
 
 /* Written to the report pipe when a step fails; the pipe closes without one when the program runs.
@@ -22,15 +23,20 @@ struct child_failure {
     int error; /* errno */
 };
 
+/* Follows a CHILD_STEP_CONTAINER: the sentence. */
+enum { CHILD_TEXT_BYTES = 400 };
+
 struct child_pipes {
     int go;     /* read end: a byte comes when the start is on record; end of file: do not start */
     int report; /* write end, close-on-exec */
     int output; /* write end: the agent's stdout and stderr */
 };
 
-_Noreturn void child_run(const struct order *order, const struct child_pipes *pipes);
-/* The sentence for a failure. */
-enum err child_explain(
-    const struct order *order, const struct child_failure *failure, struct error *e) MUST_CHECK;
+/* memory holds what the order points into. */
+_Noreturn void child_run(
+    const struct order *order, const struct child_pipes *pipes, struct secret *memory);
+/* The sentence for a failure; text is what followed it, NUL-terminated. */
+enum err child_explain(const struct order *order, const struct child_failure *failure,
+    const char *text, struct error *e) MUST_CHECK;
 
 #endif

@@ -1,5 +1,6 @@
 #include "launch/guard.h"
 
+#include "launch/container.h"
 #include "launch/control.h"
 #include "launch/process.h"
 
@@ -16,6 +17,7 @@ enum {
     ROUNDS_TO_UID_KILL = 50, /* after half a second something forks faster than we kill */
     SIGTERM_GRACE_MS = 5000,
     MAX_REST_BYTES = 1024 * 1024,
+    ENGINE_RETRY_MS = 1000,
 };
 
 void
@@ -39,6 +41,7 @@ guard_done(struct guard *g)
     cleanup_close(&g->output);
     agentlog_done(&g->log);
     scrub_free(g->scrub);
+    free(g->engine);
     guard_init(g);
 }
 
@@ -158,7 +161,7 @@ wait_ms(const struct guard *g)
 }
 
 static void
-wait_and_serve(struct guard *g)
+wait_and_serve(struct guard *g, int timeout_ms)
 {
     enum { SIGNALS, LISTEN, OUTPUT, FIRST };
     struct pollfd fds[FIRST + GUARD_MAX_CONNECTIONS] = {
@@ -169,7 +172,7 @@ wait_and_serve(struct guard *g)
 
     for (int i = 0; i < GUARD_MAX_CONNECTIONS; i++)
         fds[FIRST + i] = (struct pollfd){.fd = g->connections[i], .events = POLLIN};
-    if (poll(fds, FIRST + GUARD_MAX_CONNECTIONS, wait_ms(g)) < 0)
+    if (poll(fds, FIRST + GUARD_MAX_CONNECTIONS, timeout_ms) < 0)
         return;
     if (fds[SIGNALS].revents != 0)
         read_signals(g);
@@ -185,6 +188,16 @@ wait_and_serve(struct guard *g)
         add_connection(g);
 }
 
+/* Until it is gone, however long its engine is away: the workspace must not start beside it. */
+static void
+remove_container(struct guard *g)
+{
+    struct error e;
+
+    while (g->record.container && container_remove(g->engine, g->record.workspace, &e) != ERR_OK)
+        wait_and_serve(g, ENGINE_RETRY_MS);
+}
+
 void
 guard_run(struct guard *g)
 {
@@ -193,7 +206,7 @@ guard_run(struct guard *g)
     for (;;) {
         bool some_left;
 
-        wait_and_serve(g);
+        wait_and_serve(g, wait_ms(g));
         if (g->kill_at_ms != 0 && clock_monotonic_ms() >= g->kill_at_ms)
             g->ending = true;
         some_left = reap(g);
@@ -206,6 +219,7 @@ guard_run(struct guard *g)
         if (++rounds % ROUNDS_TO_UID_KILL == 0)
             process_kill_uid(g->record.uid);
     }
+    remove_container(g);
     for (size_t n = 0; n < MAX_REST_BYTES && read_output(g); n += READ_BYTES)
         continue;
     scrub_end(g->scrub, log_piece, &g->log);

@@ -20,6 +20,7 @@ struct guard {
     struct record record;
     struct scrub *scrub;
     struct agentlog log;
+    char *engine; /* of the agent's container, ours; NULL: it is in none */
     int connections[GUARD_MAX_CONNECTIONS];
     int64_t kill_at_ms; /* monotonic; 0: no stop asked for */
     bool ending;        /* the agent's process is gone or is to go at once */

@@ -1,9 +1,12 @@
 #include "launch/launch.h"
 
 #include "launch/agentlog.h"
+#include "launch/container.h"
+#include "launch/engine.h"
 #include "launch/control.h"
 #include "launch/folder.h"
 #include "launch/handover.h"
+#include "launch/homefile.h"
 #include "launch/launcher.h"
 
 #include <errno.h>
@@ -13,6 +16,19 @@ enum {
     ASK_MS = 5000,
     DYING_MS = 15000, /* how long killed processes may take to be gone */
 };
+
+enum err
+launch_prepare(struct launcher *l, const struct launch_container *c, launch_progress_fn *progress,
+    void *ctx, struct error *e)
+{
+    bool there = false;
+
+    if (l->engine[0] == '\0')
+        return ERR_OK; /* launch_start() says so */
+    if (engine_has_image(l->engine, c->image, &there, e) != ERR_OK)
+        return e->code;
+    return there ? ERR_OK : engine_pull(l->engine, c->image, progress, ctx, e);
+}
 
 enum err
 launch_start(struct launcher *l, const struct launch_spec *spec, struct error *e)
@@ -34,7 +50,7 @@ launch_start(struct launcher *l, const struct launch_spec *spec, struct error *e
     launcher_unlock(l);
 
     result = handover(l->program, spec, &l->options, &shim, e);
-    found = settle(l->shims, spec->workspace, &r, &fd);
+    found = settle(l->shims, l->engine, spec->workspace, &r, &fd);
     if (result != ERR_OK && found == SETTLE_ENDED && id_equal(r.start, spec->start)) {
         /* The caller hears of it from us. */
         settle_mark_reported(l->shims, spec->workspace, spec->start);
@@ -182,6 +198,7 @@ launch_forget(struct launcher *l, struct id workspace, struct error *e)
     AUTO_CLOSE int file = -1;
     AUTO_CLOSE int dir = -1;
     char name[RECORD_NAME_BYTES];
+    struct record r;
 
     if (!drop(l, workspace))
         return fail(e, ERR_CONFLICT, "the workspace's agent is running");
@@ -189,10 +206,15 @@ launch_forget(struct launcher *l, struct id workspace, struct error *e)
     /* Held by a shim nobody told us of: it is still somebody's. */
     if (file < 0 && errno == EAGAIN)
         return fail(e, ERR_CONFLICT, "the workspace's agent is running");
+    if (file >= 0 && record_read(file, &r) && r.container &&
+        container_remove(l->engine, workspace, e) != ERR_OK)
+        return e->code;
     record_name(workspace, ".run", name);
     if (file >= 0 && unlinkat(l->shims, name, 0) != 0)
         return fail_errno(e, ERR_IO, "cannot remove the workspace's run file");
-    if (folder_open_agent(l->state_dir, workspace, false, 0, &dir, e) == ERR_OK)
+    if (folder_open_agent(l->state_dir, workspace, false, 0, &dir, e) == ERR_OK) {
         agentlog_remove(dir);
+        homefile_forget(dir);
+    }
     return ERR_OK;
 }

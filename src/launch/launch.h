@@ -45,6 +45,29 @@ struct launch_env {
         *secret; /* borrowed; NULL: literal. Scrubbed from the log from 8 bytes on */
 };
 
+/* 0: the default of the launcher. What a launcher cannot limit it leaves alone. */
+struct launch_limits {
+    int64_t memory_bytes; /* a process: of its data (each); a container: of all of it */
+    int64_t cpu_millis;   /* thousandths of a processor; containers only */
+    int64_t processes;
+    int64_t files; /* open at a time; processes only */
+};
+
+/* The agent runs in a container of this image instead of on the machine itself. */
+struct launch_container {
+    struct str image;
+    struct str
+        network; /* "bridge", "host", "none", a network's name; empty: the engine's default */
+};
+
+/* A file in HOME, made before the agent runs with its uid and mode 0600: see launch/homefile.h. */
+struct launch_file {
+    struct str path;              /* below HOME */
+    const struct secret *content; /* borrowed */
+    uint8_t stamp[32];            /* of what it is made from */
+    bool refreshed;               /* the agent renews it by itself */
+};
+
 struct launch_spec {
     struct id workspace;
     struct id start;        /* id of this start: names the run in logs and events */
@@ -52,10 +75,15 @@ struct launch_spec {
     size_t argv_n;
     const struct launch_env *env;
     size_t env_n;
+    const struct launch_file *files; /* those of an earlier start that are not here are removed */
+    size_t files_n;
     struct str home;     /* private HOME: made, owned by the agent's uid, mode 0700. Absolute */
     struct str work_dir; /* empty: home */
     uint32_t uid,
         gid; /* uid 0: do not switch (not running as root). gid 0 with a uid: same as uid */
+    struct launch_limits limits;
+    const struct launch_container *container; /* NULL: a process */
+    bool sandbox; /* a process sees neither state nor run directory nor others' processes */
 };
 
 enum launch_state { LAUNCH_NONE, LAUNCH_STARTING, LAUNCH_RUNNING, LAUNCH_EXITED };
@@ -73,6 +101,9 @@ struct launch_options {
     struct str run_dir;   /* sockets and run files: RUN/shims. Absolute */
     struct str state_dir; /* logs: STATE/agents/<workspace>/log. Absolute */
     struct str program;   /* path of the purser binary, for "_shim" */
+    struct str engine;    /* the container engine's API socket; empty: no containers */
+    struct str init;      /* path of purser-init; with an engine */
+    struct str sandbox;   /* path of bubblewrap; empty: no sandbox */
 };
 
 /*
@@ -87,6 +118,16 @@ enum err launcher_open(const struct launch_options *o, launch_exit_fn *on_exit, 
     struct launcher **ret, struct error *e) MUST_CHECK;
 /* Lets go of the shims; the agents go on. NULL is fine. */
 void launcher_close(struct launcher *l);
+
+/* What is said while an image is fetched, a line at a time. */
+typedef void launch_progress_fn(void *ctx, struct str line);
+
+/*
+ * Fetches the container's image when the engine does not have it: minutes may pass, launch_start()
+ * then does not wait for it. progress may be NULL.
+ */
+enum err launch_prepare(struct launcher *l, const struct launch_container *c,
+    launch_progress_fn *progress, void *ctx, struct error *e) MUST_CHECK;
 
 /*
  * Returns when the agent was exec'ed (or could not be: ERR_LAUNCH_FAILED with a sentence, and no

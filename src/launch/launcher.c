@@ -113,7 +113,7 @@ look_again(struct launcher *l, struct entry *entry)
     entry->fd = -1;
     /* Still RUNNING: nobody starts or forgets it meanwhile. */
     launcher_unlock(l);
-    result = settle(l->shims, workspace, &r, &fd);
+    result = settle(l->shims, l->engine, workspace, &r, &fd);
     if (result != SETTLE_RUNS && shim > 0)
         waitpid(shim, NULL, 0);
     launcher_lock(l);
@@ -202,11 +202,31 @@ find_shims(struct launcher *l)
         if (!str_ends_with(name, STR(".run")) ||
             !id_parse(str_slice(name, 0, name.n - 4), &workspace))
             continue;
-        result = settle(l->shims, workspace, &r, &connection);
+        result = settle(l->shims, l->engine, workspace, &r, &connection);
         if (result != SETTLE_NONE)
             launcher_adopt(l, launcher_find_or_add(l, workspace), result, &r, connection);
     }
     closedir(dir);
+}
+
+static bool
+copy_text(struct str from, char **into, struct str *ret)
+{
+    *into = strndup(from.p == NULL ? "" : from.p, from.n);
+    *ret = str_from_cstr(*into == NULL ? "" : *into);
+    return *into != NULL;
+}
+
+static bool
+copy_options(struct launcher *l, const struct launch_options *o)
+{
+    struct launch_options *to = &l->options;
+
+    return copy_text(o->program, &l->program, &to->program) &&
+        copy_text(o->run_dir, &l->run_dir, &to->run_dir) &&
+        copy_text(o->state_dir, &l->state_dir, &to->state_dir) &&
+        copy_text(o->engine, &l->engine, &to->engine) && copy_text(o->init, &l->init, &to->init) &&
+        copy_text(o->sandbox, &l->sandbox, &to->sandbox);
 }
 
 static enum err
@@ -214,13 +234,8 @@ set_up(struct launcher *l, const struct launch_options *o, struct error *e)
 {
     struct epoll_event event = {.events = EPOLLIN};
 
-    l->program = strndup(o->program.p, o->program.n);
-    l->run_dir = strndup(o->run_dir.p, o->run_dir.n);
-    l->state_dir = strndup(o->state_dir.p, o->state_dir.n);
-    if (l->program == NULL || l->run_dir == NULL || l->state_dir == NULL)
+    if (!copy_options(l, o))
         return fail(e, ERR_OUT_OF_MEMORY, "no memory for the launcher");
-    l->options = (struct launch_options){
-        str_from_cstr(l->run_dir), str_from_cstr(l->state_dir), str_from_cstr(l->program)};
     if (folder_open_shims(l->run_dir, &l->shims, e) != ERR_OK)
         return e->code;
     l->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -287,5 +302,8 @@ launcher_close(struct launcher *l)
     free(l->program);
     free(l->run_dir);
     free(l->state_dir);
+    free(l->engine);
+    free(l->init);
+    free(l->sandbox);
     free(l);
 }

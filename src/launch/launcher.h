@@ -23,10 +23,13 @@ struct report {
 };
 
 struct launcher {
-    struct launch_options options; /* point into the three below */
+    struct launch_options options; /* point into the texts below */
     char *program;
     char *run_dir;
     char *state_dir;
+    char *engine;
+    char *init;
+    char *sandbox;
     launch_exit_fn *on_exit;
     void *ctx;
     int shims;

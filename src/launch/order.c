@@ -31,6 +31,13 @@ put_u32(struct writer *w, size_t value)
 }
 
 static void
+put_u64(struct writer *w, int64_t value)
+{
+    put_u32(w, (uint32_t)value);
+    put_u32(w, (uint32_t)((uint64_t)value >> 32));
+}
+
+static void
 put_text(struct writer *w, struct str s)
 {
     put_u32(w, s.n + 1);
@@ -111,6 +118,53 @@ check_env(const struct launch_spec *spec, struct error *e)
 }
 
 static enum err
+check_files(const struct launch_spec *spec, struct error *e)
+{
+    if (spec->files_n > HOMEFILES_MAX)
+        return fail(e, ERR_INVALID_REQUEST, "more than %d files for HOME", HOMEFILES_MAX);
+    for (size_t i = 0; i < spec->files_n; i++) {
+        struct str path = spec->files[i].path;
+
+        if (path.n == 0 || path.n > HOMEFILE_PATH_MAX || path.p[0] == '/' || has_nul(path) ||
+            memmem(path.p, path.n, "..", 2) != NULL || str_find_char(path, '\n') < path.n)
+            return fail(e, ERR_INVALID_REQUEST, "file %zu has no path below HOME", i + 1);
+        if (secret_bytes(spec->files[i].content) >= ORDER_MAX_FILE_BYTES)
+            return fail(e, ERR_ENVIRONMENT_TOO_LARGE, "the file %.*s is larger than 128 KiB",
+                STR_ARG(path));
+    }
+    return ERR_OK;
+}
+
+static bool
+is_word(struct str s)
+{
+    return s.n <= ORDER_MAX_NAME_BYTES && !has_nul(s);
+}
+
+/* Container or sandbox: what was asked for must be there, or nothing starts. */
+static enum err
+check_surroundings(const struct launch_spec *spec, const struct launch_options *o, struct error *e)
+{
+    const struct launch_limits *l = &spec->limits;
+
+    if (l->memory_bytes < 0 || l->cpu_millis < 0 || l->processes < 0 || l->files < 0)
+        return fail(e, ERR_INVALID_REQUEST, "a limit of the agent is negative");
+    if (spec->container != NULL) {
+        if (spec->container->image.n == 0 || !is_word(spec->container->image) ||
+            !is_word(spec->container->network))
+            return fail(e, ERR_INVALID_REQUEST, "the container's image or network is no name");
+        if (o->engine.n == 0 || o->init.n == 0)
+            return fail(e, ERR_LAUNCH_FAILED,
+                "the workspace runs in a container and no container engine is set: set "
+                "container_engine to the engine's socket");
+    }
+    if (spec->sandbox && o->sandbox.n == 0)
+        return fail(e, ERR_LAUNCH_FAILED,
+            "isolation: sandbox needs bubblewrap: install the package bubblewrap");
+    return ERR_OK;
+}
+
+static enum err
 check_spec(const struct launch_spec *spec, const struct launch_options *o, struct error *e)
 {
     if (check_path("the run directory", o->run_dir, e) != ERR_OK ||
@@ -118,9 +172,10 @@ check_spec(const struct launch_spec *spec, const struct launch_options *o, struc
         check_path("HOME", spec->home, e) != ERR_OK ||
         (spec->work_dir.n > 0 && check_path("the working directory", spec->work_dir, e) != ERR_OK))
         return e->code;
-    if (check_args(spec, e) != ERR_OK || check_env(spec, e) != ERR_OK)
+    if (check_args(spec, e) != ERR_OK || check_env(spec, e) != ERR_OK ||
+        check_files(spec, e) != ERR_OK)
         return e->code;
-    return ERR_OK;
+    return check_surroundings(spec, o, e);
 }
 
 static size_t
@@ -137,11 +192,52 @@ body_bytes(const struct launch_spec *spec, const struct launch_options *o)
 
     n += text_bytes(o->run_dir) + text_bytes(o->state_dir) + text_bytes(spec->home);
     n += text_bytes(work_dir);
+    n += 4 * 8 + 4;
+    if (spec->container != NULL)
+        n += text_bytes(spec->container->image) + text_bytes(spec->container->network) +
+            text_bytes(o->engine) + text_bytes(o->init);
+    n += text_bytes(spec->sandbox ? o->sandbox : STR_NONE);
     for (size_t i = 0; i < spec->argv_n; i++)
         n += text_bytes(spec->argv[i]);
     for (size_t i = 0; i < spec->env_n; i++)
         n += 3 * 4 + spec->env[i].name.n + env_value(&spec->env[i]).n + 2;
+    n += 4;
+    for (size_t i = 0; i < spec->files_n; i++)
+        n += 4 + sizeof(spec->files[i].stamp) + text_bytes(spec->files[i].path) + 4 +
+            secret_bytes(spec->files[i].content);
     return n;
+}
+
+static void
+put_surroundings(struct writer *w, const struct launch_spec *spec, const struct launch_options *o)
+{
+    put_u64(w, spec->limits.memory_bytes);
+    put_u64(w, spec->limits.cpu_millis);
+    put_u64(w, spec->limits.processes);
+    put_u64(w, spec->limits.files);
+    put_u32(w, spec->container != NULL);
+    if (spec->container != NULL) {
+        put_text(w, spec->container->image);
+        put_text(w, spec->container->network);
+        put_text(w, o->engine);
+        put_text(w, o->init);
+    }
+    put_text(w, spec->sandbox ? o->sandbox : STR_NONE);
+}
+
+static void
+put_files(struct writer *w, const struct launch_spec *spec)
+{
+    put_u32(w, spec->files_n);
+    for (size_t i = 0; i < spec->files_n; i++) {
+        const struct launch_file *file = &spec->files[i];
+
+        put_u32(w, file->refreshed);
+        put(w, file->stamp, sizeof(file->stamp));
+        put_text(w, file->path);
+        put_u32(w, secret_bytes(file->content));
+        put(w, secret_expose(file->content).p, secret_bytes(file->content));
+    }
 }
 
 enum err
@@ -170,6 +266,7 @@ order_encode(const struct launch_spec *spec, const struct launch_options *o, str
     put_text(&w, o->state_dir);
     put_text(&w, spec->home);
     put_text(&w, spec->work_dir.n > 0 ? spec->work_dir : spec->home);
+    put_surroundings(&w, spec, o);
     put_u32(&w, spec->argv_n);
     for (size_t i = 0; i < spec->argv_n; i++)
         put_text(&w, spec->argv[i]);
@@ -185,6 +282,7 @@ order_encode(const struct launch_spec *spec, const struct launch_options *o, str
         put(&w, value.p, value.n);
         put(&w, "", 1);
     }
+    put_files(&w, spec);
     ENSURE(w.n == w.room);
     *ret = TAKE(room);
     return ERR_OK;
@@ -276,6 +374,38 @@ take_path(struct reader *r)
     return path;
 }
 
+static int64_t
+take_i64(struct reader *r)
+{
+    char *at = take(r, 8);
+    uint64_t value = at == NULL ? 0 : (uint64_t)load_u32(at) | (uint64_t)load_u32(at + 4) << 32;
+
+    if (value > INT64_MAX) {
+        r->bad = true;
+        return 0;
+    }
+    return (int64_t)value;
+}
+
+static void
+take_surroundings(struct reader *r, struct order *o)
+{
+    o->limits.memory_bytes = take_i64(r);
+    o->limits.cpu_millis = take_i64(r);
+    o->limits.processes = take_i64(r);
+    o->limits.files = take_i64(r);
+    o->container = (struct order_container){"", "", "", ""};
+    if (take_u32(r, 1) == 1) {
+        o->container.image = take_text(r, ORDER_MAX_NAME_BYTES + 1);
+        o->container.network = take_text(r, ORDER_MAX_NAME_BYTES + 1);
+        o->container.engine = take_path(r);
+        o->container.init = take_path(r);
+        if (!r->bad && o->container.image[0] == '\0')
+            r->bad = true;
+    }
+    o->sandbox = take_text(r, ORDER_MAX_PATH_BYTES);
+}
+
 static void
 take_env(struct reader *r, struct order *o, size_t i)
 {
@@ -294,6 +424,22 @@ take_env(struct reader *r, struct order *o, size_t i)
         r->bad = true;
     o->envp[i] = entry;
     o->env[i] = (struct order_env){name_n, value_n, secret};
+}
+
+static void
+take_file(struct reader *r, struct homefile *ret)
+{
+    char *stamp;
+
+    ret->refreshed = take_u32(r, 1) == 1;
+    stamp = take(r, sizeof(ret->stamp));
+    if (stamp != NULL)
+        memcpy(ret->stamp, stamp, sizeof(ret->stamp));
+    ret->path = take_text(r, HOMEFILE_PATH_MAX + 1);
+    ret->content.n = take_u32(r, ORDER_MAX_FILE_BYTES);
+    ret->content.p = take(r, ret->content.n);
+    if (!r->bad && (ret->path[0] == '\0' || ret->path[0] == '/' || strstr(ret->path, "..") != NULL))
+        r->bad = true;
 }
 
 bool
@@ -320,6 +466,7 @@ order_decode(char *body, size_t n, struct order *ret)
     ret->state_dir = take_path(&r);
     ret->home = take_path(&r);
     ret->work_dir = take_path(&r);
+    take_surroundings(&r, ret);
     ret->argv_n = take_u32(&r, ORDER_MAX_ARGS);
     for (size_t i = 0; i < ret->argv_n && !r.bad; i++)
         ret->argv[i] = take_text(&r, ORDER_MAX_ENTRY_BYTES);
@@ -328,6 +475,9 @@ order_decode(char *body, size_t n, struct order *ret)
     for (size_t i = 0; i < ret->env_n && !r.bad; i++)
         take_env(&r, ret, i);
     ret->envp[ret->env_n] = NULL;
+    ret->files_n = take_u32(&r, HOMEFILES_MAX);
+    for (size_t i = 0; i < ret->files_n && !r.bad; i++)
+        take_file(&r, &ret->files[i]);
     if (r.bad || r.left > 0)
         return false;
     if (ret->argv_n == 0 || ret->argv[0][0] == '\0')

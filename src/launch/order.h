@@ -8,6 +8,7 @@
 #ifndef LAUNCH_ORDER_H
 #define LAUNCH_ORDER_H
 
+#include "launch/homefile.h"
 #include "launch/record.h"
 
 enum {
@@ -19,13 +20,24 @@ enum {
     ORDER_MAX_ENTRY_BYTES = 128 * 1024, /* the kernel's limit for one string, NUL included */
     ORDER_MAX_ENV_BYTES = 1024 * 1024,
     ORDER_MAX_ARGS_BYTES = 256 * 1024,
-    ORDER_MAX_BODY_BYTES = ORDER_MAX_ENV_BYTES + ORDER_MAX_ARGS_BYTES + 64 * 1024,
+    ORDER_MAX_FILE_BYTES = 128 * 1024,
+    ORDER_MAX_FILES_BYTES = HOMEFILES_MAX * (ORDER_MAX_FILE_BYTES + 1024),
+    ORDER_MAX_BODY_BYTES =
+        ORDER_MAX_ENV_BYTES + ORDER_MAX_ARGS_BYTES + ORDER_MAX_FILES_BYTES + 64 * 1024,
 };
 
 struct order_env {
     size_t name_n;
     size_t value_n; /* behind name and '=' */
     bool secret;
+};
+
+/* image empty: a process. */
+struct order_container {
+    const char *image;
+    const char *network;
+    const char *engine;
+    const char *init;
 };
 
 /* Pointers lead into the decoded body. argv and envp end with NULL. */
@@ -38,11 +50,16 @@ struct order {
     const char *state_dir;
     const char *home;
     const char *work_dir;
+    struct launch_limits limits;
+    struct order_container container;
+    const char *sandbox; /* path of bubblewrap; empty: none */
     size_t argv_n;
     size_t env_n;
     char *argv[ORDER_MAX_ARGS + 1];
     char *envp[ORDER_MAX_ENV + 1];
     struct order_env env[ORDER_MAX_ENV];
+    size_t files_n;
+    struct homefile files[HOMEFILES_MAX];
 };
 
 /* Header and body in locked memory. Errors as launch_start(). */
@@ -65,6 +82,12 @@ void order_answer_encode(
     const struct order_answer *a, unsigned char ret[static ORDER_ANSWER_BYTES]);
 bool order_answer_decode(
     const unsigned char bytes[static ORDER_ANSWER_BYTES], struct order_answer *ret);
+
+static inline bool
+order_is_container(const struct order *o)
+{
+    return o->container.image[0] != '\0';
+}
 
 static inline struct str
 order_env_name(const struct order *o, size_t i)

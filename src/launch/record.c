@@ -57,7 +57,8 @@ record_encode(const struct record *r, unsigned char ret[static RECORD_BYTES])
     at += sizeof(magic);
     *at++ = (unsigned char)r->state;
     *at++ = r->reported ? 1 : 0;
-    at += 2;
+    *at++ = r->container ? 1 : 0;
+    at += 1;
     put_id(&at, r->workspace);
     put_id(&at, r->start);
     put_id(&at, r->boot);
@@ -82,10 +83,11 @@ record_decode(const unsigned char *bytes, size_t n, struct record *ret)
     crypto_generichash(check, CHECK_BYTES, bytes, CHECK_AT, NULL, 0);
     if (memcmp(check, bytes + CHECK_AT, CHECK_BYTES) != 0)
         return false;
-    if (at[0] > LAUNCH_EXITED || at[1] > 1)
+    if (at[0] > LAUNCH_EXITED || at[1] > 1 || at[2] > 1)
         return false;
     ret->state = (enum launch_state)at[0];
     ret->reported = at[1] == 1;
+    ret->container = at[2] == 1;
     at += 4;
     ret->workspace = take_id(&at);
     ret->start = take_id(&at);

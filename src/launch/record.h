@@ -12,7 +12,8 @@ enum { RECORD_BYTES = 128 };
 
 struct record {
     enum launch_state state;
-    bool reported; /* the end was given to on_exit (or to the caller of launch_start) */
+    bool container; /* the agent is in a container named after the workspace */
+    bool reported;  /* the end was given to on_exit (or to the caller of launch_start) */
     struct id workspace;
     struct id start;
     struct id boot;     /* pid and ticks mean something only during this boot */

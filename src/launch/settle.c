@@ -1,6 +1,7 @@
 #include "launch/settle.h"
 
 #include "base/cleanup.h"
+#include "launch/container.h"
 #include "launch/control.h"
 #include "launch/process.h"
 
@@ -15,7 +16,7 @@ enum {
 
 /* The lock is ours: no shim is there. */
 static enum settle_result
-settle_locked(int file, struct record *r)
+settle_locked(int file, const char *engine, struct record *r)
 {
     struct error e;
 
@@ -24,6 +25,8 @@ settle_locked(int file, struct record *r)
     if (r->state == LAUNCH_EXITED)
         return SETTLE_ENDED;
     if (!process_kill_agent(r, KILL_MS))
+        return SETTLE_RUNS;
+    if (r->container && container_remove(engine, r->workspace, &e) != ERR_OK)
         return SETTLE_RUNS;
     r->state = LAUNCH_EXITED;
     r->exit_code = 128 + SIGKILL;
@@ -35,7 +38,7 @@ settle_locked(int file, struct record *r)
 }
 
 enum settle_result
-settle(int shims, struct id workspace, struct record *ret, int *ret_fd)
+settle(int shims, const char *engine, struct id workspace, struct record *ret, int *ret_fd)
 {
     AUTO_CLOSE int file = record_open(shims, workspace, false);
     struct record r = {0};
@@ -45,7 +48,7 @@ settle(int shims, struct id workspace, struct record *ret, int *ret_fd)
         return SETTLE_NONE;
     for (int i = 0; i < TRIES; i++) {
         if (record_lock(shims, workspace, file)) {
-            enum settle_result result = settle_locked(file, &r);
+            enum settle_result result = settle_locked(file, engine, &r);
 
             record_unlock(file);
             *ret = r;

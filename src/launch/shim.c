@@ -1,6 +1,7 @@
 #include "launch/shim.h"
 
 #include "launch/child.h"
+#include "launch/container.h"
 #include "launch/control.h"
 #include "launch/folder.h"
 #include "launch/guard.h"
@@ -108,6 +109,10 @@ claim(struct guard *g, const struct order *order, struct error *e)
     /* A purserd that died before we had the lock cannot have been followed by one that saw us. */
     if (!orderer_is_there())
         return fail(e, ERR_LAUNCH_FAILED, "purserd went away");
+    if (order_is_container(order))
+        g->engine = strdup(order->container.engine);
+    if (order_is_container(order) && g->engine == NULL)
+        return fail(e, ERR_OUT_OF_MEMORY, "no memory for the shim");
     if (control_listen(g->shims, order->workspace, &g->listen, e) != ERR_OK)
         return e->code;
     g->record = (struct record){
@@ -116,6 +121,7 @@ claim(struct guard *g, const struct order *order, struct error *e)
         .start = order->start,
         .boot = process_boot(),
         .uid = order->uid,
+        .container = order_is_container(order),
         .started_ms = clock_ms(),
     };
     return record_write(g->file, &g->record, e);
@@ -132,6 +138,20 @@ make_scrub(struct guard *g, const struct order *order, struct error *e)
             words[n++] = (struct scrub_word){order_env_name(order, i), order_env_value(order, i)};
     }
     return scrub_new(words, n, &g->scrub, e);
+}
+
+/* HOME as the plan has it: what is noted of its files lies beside the log, out of the agent's reach. */
+static enum err
+prepare_home(const struct order *order, struct error *e)
+{
+    struct homefile_place place = {.home = order->home, .uid = order->uid, .gid = order->gid};
+    AUTO_CLOSE int dir = -1;
+
+    if (folder_make_home(order->home, order->uid, order->gid, e) != ERR_OK ||
+        folder_open_agent(order->state_dir, order->workspace, true, order->uid, &dir, e) != ERR_OK)
+        return e->code;
+    place.notes = dir;
+    return homefile_sync(&place, order->files, order->files_n, e);
 }
 
 static enum err
@@ -155,7 +175,7 @@ prepare(struct guard *g, const struct order *order, struct error *e)
             ERR_OK ||
         agentlog_open(dir, &g->log, e) != ERR_OK)
         return e->code;
-    return folder_make_home(order->home, order->uid, order->gid, e);
+    return prepare_home(order, e);
 }
 
 struct pipes {
@@ -201,8 +221,9 @@ release(struct guard *g, pid_t pid, int go, struct error *e)
 }
 
 static enum err
-start(struct guard *g, const struct order *order, struct error *e)
+start(struct guard *g, const struct order *order, struct secret *memory, struct error *e)
 {
+    char text[CHILD_TEXT_BYTES] = "";
     AUTO(pipes_done) struct pipes p = {{-1, -1}, {-1, -1}, {-1, -1}};
     struct child_failure failure;
     pid_t pid;
@@ -215,7 +236,7 @@ start(struct guard *g, const struct order *order, struct error *e)
         return fail_errno(e, ERR_LAUNCH_FAILED, "cannot fork");
     if (pid == 0) {
         close(p.go[1]);
-        child_run(order, &(struct child_pipes){p.go[0], p.report[1], p.output[1]});
+        child_run(order, &(struct child_pipes){p.go[0], p.report[1], p.output[1]}, memory);
     }
     pipe_end_close(&p.report[1]);
     pipe_end_close(&p.output[1]);
@@ -225,8 +246,11 @@ start(struct guard *g, const struct order *order, struct error *e)
         return e->code;
     }
     if (read_full(p.report[0], (char *)&failure, sizeof(failure))) {
+        if (failure.step == CHILD_STEP_CONTAINER && !read_full(p.report[0], text, sizeof(text)))
+            text[0] = '\0';
         waitpid(pid, NULL, 0);
-        return child_explain(order, &failure, e);
+        text[sizeof(text) - 1] = '\0';
+        return child_explain(order, &failure, text, e);
     }
     g->output = TAKE_FD(p.output[0]);
     return ERR_OK;
@@ -249,12 +273,17 @@ static enum err
 take_order_and_start(struct guard *g, struct error *e)
 {
     AUTO_SECRET struct secret *memory = NULL;
+    struct error ignored;
     struct order order;
 
     if (take_order(&order, &memory, e) != ERR_OK || claim(g, &order, e) != ERR_OK)
         return e->code;
-    if (prepare(g, &order, e) != ERR_OK || start(g, &order, e) != ERR_OK)
-        guard_end(g, NEVER_RAN);
+    if (prepare(g, &order, e) == ERR_OK && start(g, &order, memory, e) == ERR_OK)
+        return ERR_OK;
+    /* Should its engine be away: the next start takes away what is left of this one. */
+    if (g->record.container && container_remove(g->engine, order.workspace, &ignored) != ERR_OK)
+        g->record.exit_code = NEVER_RAN;
+    guard_end(g, NEVER_RAN);
     return e->code;
 }
 

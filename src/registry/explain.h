@@ -23,8 +23,9 @@ json_t *explain_json(const struct billing_facts *f, const struct billing_decisio
 
 /*
  * A new reference: {refusal: null | {code, text, subject, suggestion}, warnings: [{code, text}],
- * needs_usage_token, env: [{name, action, source, scope, value, reason}]}. scope is null for what
- * is no secret; value is there for literals only.
+ * needs_usage_token, env: [{name, action, source, scope, value, reason}], files: [{path, mode,
+ * refreshed, content}]}. scope is null for what is no secret; value is there for literals only; in
+ * a file's content "${NAME}" stands for that variable's value.
  */
 json_t *explain_plan_json(const struct env_plan_facts *f, const struct env_plan *plan);
 

@@ -146,23 +146,48 @@ row_json(const struct env_row *row)
         row->literal.n == 0 ? json_null() : json_of(row->literal), "reason", row->reason);
 }
 
+/* What stands in a file, with "${NAME}" where a variable's value will be. */
+static void
+add_file_content(struct buf *out, const struct env_file *file)
+{
+    for (size_t i = 0; i < file->parts_n; i++) {
+        const struct env_part *part = &file->parts[i];
+
+        buf_addf(out, part->is_variable ? "${%.*s}" : "%.*s", STR_ARG(part->text));
+    }
+}
+
+static json_t *
+file_json(const struct env_file *file)
+{
+    AUTO_BUF struct buf content;
+
+    buf_init(&content, SENTENCE_BYTES_MAX * 4);
+    add_file_content(&content, file);
+    return json_pack("{so ss sb so}", "path", json_of(file->path), "mode", "0600", "refreshed",
+        (int)file->refreshed, "content", json_of(buf_str(&content)));
+}
+
 json_t *
 explain_plan_json(const struct env_plan_facts *f, const struct env_plan *plan)
 {
     json_t *env = json_array();
     json_t *warnings = json_array();
+    json_t *files = json_array();
     AUTO_BUF struct buf text;
 
     buf_init(&text, SENTENCE_BYTES_MAX);
     for (size_t i = 0; i < plan->n; i++)
         json_array_append_new(env, row_json(&plan->rows[i]));
+    for (size_t i = 0; i < plan->files_n; i++)
+        json_array_append_new(files, file_json(&plan->files[i]));
     if ((plan->warnings & ENV_WARN_SHADOWED_CREDENTIAL) != 0) {
         add_shadow_text(&text, plan);
         json_array_append_new(warnings,
             json_pack("{ss so}", "code", "SHADOWED_CREDENTIAL", "text", json_of(buf_str(&text))));
     }
-    return json_pack("{so so sb so}", "refusal", refusal_json(f, plan), "warnings", warnings,
-        "needs_usage_token", plan->needs_usage_token, "env", env);
+    return json_pack("{so so sb so so}", "refusal", refusal_json(f, plan), "warnings", warnings,
+        "needs_usage_token", plan->needs_usage_token, "env", env, "files", files);
 }
 
 static void
@@ -184,6 +209,10 @@ explain_plan_text(struct buf *out, const struct env_plan_facts *f, const struct 
     buf_add(out, STR("+- environment\n"));
     for (size_t i = 0; i < plan->n; i++)
         add_row(out, &plan->rows[i]);
+    for (size_t i = 0; i < plan->files_n; i++) {
+        buf_addf(out, "|  +- file  ~/%.*s%s\n", STR_ARG(plan->files[i].path),
+            plan->files[i].refreshed ? " (the agent renews it)" : "");
+    }
     if ((plan->warnings & ENV_WARN_SHADOWED_CREDENTIAL) != 0) {
         buf_add(out, STR("+- warning SHADOWED_CREDENTIAL: "));
         add_shadow_text(out, plan);

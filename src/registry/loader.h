@@ -41,6 +41,9 @@ enum err loader_read_models(struct loader *l, const struct yaml_node *provider, 
     struct error *e) MUST_CHECK;
 /* read_runtime.c: runtimes, their arms and launch hints. */
 enum err loader_read_runtimes(struct loader *l, struct error *e) MUST_CHECK;
+/* read_file.c: the files of a runtime whose arms are read. */
+enum err loader_read_files(struct loader *l, const struct yaml_node *map,
+    struct registry_runtime *rt, struct error *e) MUST_CHECK;
 /* assemble.c: the platform's menu and the bypass list, then the checks that need everything. */
 enum err loader_assemble(struct loader *l, struct error *e) MUST_CHECK;
 

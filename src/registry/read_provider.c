@@ -240,6 +240,38 @@ read_endpoints(
     return err;
 }
 
+/* The call that tells whether a credential is good: an endpoint that is there, and a path below it. */
+static enum err
+read_verify(
+    struct loader *l, const struct yaml_node *map, struct registry_provider *p, struct error *e)
+{
+    static const struct str fields[] = {STR_INIT("endpoint"), STR_INIT("path")};
+    const struct yaml_node *verify = NULL;
+    struct str endpoint = STR(""), path = STR("");
+    enum dialect d;
+    enum err err = yaml_get_node(&l->doc, map, STR("verify"), YAML_OPTIONAL, YAML_MAP, &verify, e);
+
+    if (err != ERR_OK || verify == NULL)
+        return err;
+    err = yaml_check_map(&l->doc, verify, "verify", fields, COUNT(fields), e);
+    if (err == ERR_OK)
+        err = yaml_get_text(&l->doc, verify, STR("endpoint"), YAML_REQUIRED, &endpoint, e);
+    if (err == ERR_OK)
+        err = yaml_get_text(&l->doc, verify, STR("path"), YAML_REQUIRED, &path, e);
+    if (err == ERR_OK)
+        err = loader_text(l, yaml_find(verify, STR("path")), false, &path, e);
+    if (err != ERR_OK)
+        return err;
+    if (!dialect_from_name(endpoint, &d) || !p->endpoint[d].present)
+        return yaml_fail(&l->doc, yaml_find(verify, STR("endpoint")), e,
+            "this provider has no endpoint \"%.*s\"", STR_ARG(endpoint));
+    if (!str_starts_with(path, STR("/")))
+        return yaml_fail(
+            &l->doc, yaml_find(verify, STR("path")), e, "the path must begin with a slash");
+    p->verify = (struct registry_verify){1, d, block_add_str(&l->block, path)};
+    return ERR_OK;
+}
+
 static enum err
 read_kind(
     struct loader *l, const struct yaml_node *map, struct registry_provider *p, struct error *e)
@@ -342,7 +374,7 @@ read_provider(
         STR_INIT("kind"), STR_INIT("auth_env"), STR_INIT("auth_token_env"),
         STR_INIT("base_url_env"), STR_INIT("other_env"), STR_INIT("key_prefixes"),
         STR_INIT("model_prefix_match"), STR_INIT("upstream_vendor"), STR_INIT("endpoints"),
-        STR_INIT("models")};
+        STR_INIT("verify"), STR_INIT("models")};
     enum err err = yaml_check_map(&l->doc, map, "a provider", fields, COUNT(fields), e);
 
     if (err == ERR_OK)
@@ -365,6 +397,8 @@ read_provider(
         err = read_upstream_vendor(l, map, p, e);
     if (err == ERR_OK)
         err = read_endpoints(l, map, p, e);
+    if (err == ERR_OK)
+        err = read_verify(l, map, p, e);
     if (err == ERR_OK)
         err = loader_read_models(l, map, &p->models, e);
     return err;

@@ -153,7 +153,8 @@ read_runtime(
 {
     static const struct str fields[] = {STR_INIT("dialect"), STR_INIT("anthropic_native"),
         STR_INIT("command"), STR_INIT("base_env"), STR_INIT("required_env"), STR_INIT("precedence"),
-        STR_INIT("model_env"), STR_INIT("platform_model_env"), STR_INIT("providers")};
+        STR_INIT("model_env"), STR_INIT("platform_model_env"), STR_INIT("files"),
+        STR_INIT("providers")};
     enum err err = yaml_check_map(&l->doc, map, "a runtime", fields, COUNT(fields), e);
 
     if (err == ERR_OK)
@@ -164,6 +165,8 @@ read_runtime(
         err = read_hints(l, map, rt, e);
     if (err == ERR_OK)
         err = read_arms(l, map, rt, e);
+    if (err == ERR_OK)
+        err = loader_read_files(l, map, rt, e);
     if (err == ERR_OK)
         rt->name = block_add_str(&l->block, map->key);
     return err;

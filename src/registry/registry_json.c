@@ -88,6 +88,15 @@ vendor_models(const struct registry *r, const struct registry_provider *p)
     return array;
 }
 
+static json_t *
+verify(const struct registry *r, const struct registry_provider *p)
+{
+    if (!p->verify.present)
+        return json_null();
+    return json_pack("{so so}", "endpoint", text(dialect_name((enum dialect)p->verify.dialect)),
+        "path", rtext(r, p->verify.path));
+}
+
 json_t *
 registry_json_provider(const struct registry *r, const struct registry_provider *p)
 {
@@ -105,6 +114,7 @@ registry_json_provider(const struct registry *r, const struct registry_provider 
     json_object_set_new(object, "model_prefix_match", rtext(r, p->pattern));
     json_object_set_new(object, "upstream_vendor", rtext(r, p->upstream_vendor));
     json_object_set_new(object, "endpoints", endpoints(r, p));
+    json_object_set_new(object, "verify", verify(r, p));
     json_object_set_new(object, "models", vendor_models(r, p));
     return object;
 }
@@ -124,6 +134,22 @@ arms(const struct registry *r, const struct registry_runtime *rt)
     return array;
 }
 
+static json_t *
+files(const struct registry *r, const struct registry_runtime *rt)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < rt->files.n; i++) {
+        const struct registry_file *file = &registry_files(r, rt)[i];
+
+        json_array_append_new(array,
+            json_pack("{so so sb so}", "path", rtext(r, file->path), "for",
+                texts(r, file->providers), "refreshed", (int)file->refreshed, "content",
+                texts(r, file->content)));
+    }
+    return array;
+}
+
 json_t *
 registry_json_runtime(const struct registry *r, const struct registry_runtime *rt)
 {
@@ -138,6 +164,7 @@ registry_json_runtime(const struct registry *r, const struct registry_runtime *r
     json_object_set_new(object, "precedence", texts(r, rt->precedence));
     json_object_set_new(object, "model_env", texts(r, rt->model_env));
     json_object_set_new(object, "platform_model_env", texts(r, rt->platform_model_env));
+    json_object_set_new(object, "files", files(r, rt));
     json_object_set_new(object, "providers", arms(r, rt));
     return object;
 }

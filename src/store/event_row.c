@@ -40,8 +40,51 @@ event_row_append(struct store_tx *tx, const struct event_row *ev, int64_t *ret_s
     query_int(&q, ev->created_ms);
     if (query_run(&q, e) != ERR_OK)
         return e->code;
+    store_tx_note_event(tx, ev->org);
     if (ret_seq != NULL)
         *ret_seq = seq;
+    return ERR_OK;
+}
+
+enum err
+event_row_head(struct store_tx *tx, struct id org, int64_t *ret, struct error *e)
+{
+    struct query q = query_start(
+        tx, "SELECT seq FROM heads WHERE org_id = $1 AND node_id = '' AND chain = 'event'");
+    int64_t seq = 0;
+
+    query_id(&q, org);
+    if (query_row(&q))
+        seq = query_get_int(&q);
+    if (query_end(&q, e) != ERR_OK)
+        return e->code;
+    *ret = seq;
+    return ERR_OK;
+}
+
+#define COLUMNS "org_id, seq, workspace_id, type, details, created_ms"
+
+static enum err
+take_rows(struct query *q, struct arena *a, struct event_row **ret, size_t *ret_n, struct error *e)
+{
+    struct event_row *rows = NULL;
+    size_t n = 0;
+
+    while (query_row(q)) {
+        struct event_row ev = {.org = query_get_id(q)};
+
+        ev.seq = query_get_int(q);
+        ev.workspace = query_get_id_or_zero(q);
+        ev.type = query_get_text(q, a);
+        ev.json = query_get_text(q, a);
+        ev.created_ms = query_get_int(q);
+        rows = query_array(a, rows, n, sizeof(*rows));
+        rows[n++] = ev;
+    }
+    if (query_end(q, e) != ERR_OK)
+        return e->code;
+    *ret = rows;
+    *ret_n = n;
     return ERR_OK;
 }
 
@@ -49,35 +92,33 @@ enum err
 event_row_list(struct store_tx *tx, struct id org, struct id workspace, int64_t after, size_t max,
     struct arena *a, struct event_row **ret, size_t *ret_n, struct error *e)
 {
-#define LIST                                                                                       \
-    "SELECT org_id, seq, workspace_id, type, details, created_ms FROM events WHERE org_id = $1"    \
-    " AND seq > $2"
+#define LIST "SELECT " COLUMNS " FROM events WHERE org_id = $1 AND seq > $2"
 #define OLDEST " ORDER BY seq LIMIT $3"
     bool whole_org = id_is_zero(workspace);
     struct query q =
         query_start(tx, whole_org ? LIST OLDEST : LIST " AND workspace_id = $4" OLDEST);
-    struct event_row *rows = NULL;
-    size_t n = 0;
 
     query_id(&q, org);
     query_int(&q, after);
     query_int(&q, (int64_t)max);
     if (!whole_org)
         query_id(&q, workspace);
-    while (query_row(&q)) {
-        struct event_row ev = {.org = query_get_id(&q)};
+    return take_rows(&q, a, ret, ret_n, e);
+}
 
-        ev.seq = query_get_int(&q);
-        ev.workspace = query_get_id_or_zero(&q);
-        ev.type = query_get_text(&q, a);
-        ev.json = query_get_text(&q, a);
-        ev.created_ms = query_get_int(&q);
-        rows = query_array(a, rows, n, sizeof(*rows));
-        rows[n++] = ev;
-    }
-    if (query_end(&q, e) != ERR_OK)
-        return e->code;
-    *ret = rows;
-    *ret_n = n;
-    return ERR_OK;
+enum err
+event_row_last(struct store_tx *tx, struct id org, struct id workspace, size_t max, struct arena *a,
+    struct event_row **ret, size_t *ret_n, struct error *e)
+{
+#define LAST "SELECT " COLUMNS " FROM (SELECT " COLUMNS " FROM events WHERE org_id = $1"
+#define NEWEST " ORDER BY seq DESC LIMIT $2) AS last ORDER BY seq"
+    bool whole_org = id_is_zero(workspace);
+    struct query q =
+        query_start(tx, whole_org ? LAST NEWEST : LAST " AND workspace_id = $3" NEWEST);
+
+    query_id(&q, org);
+    query_int(&q, (int64_t)max);
+    if (!whole_org)
+        query_id(&q, workspace);
+    return take_rows(&q, a, ret, ret_n, e);
 }

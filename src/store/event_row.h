@@ -19,5 +19,11 @@ enum err event_row_append(
 /* At most max with seq > after, oldest first. workspace zero: all of the org's. */
 enum err event_row_list(struct store_tx *tx, struct id org, struct id workspace, int64_t after,
     size_t max, struct arena *a, struct event_row **ret, size_t *ret_n, struct error *e) MUST_CHECK;
+/* The last max ones, oldest of them first. */
+enum err event_row_last(struct store_tx *tx, struct id org, struct id workspace, size_t max,
+    struct arena *a, struct event_row **ret, size_t *ret_n, struct error *e) MUST_CHECK;
+/* The number of the org's last event; 0: it has none. */
+enum err event_row_head(
+    struct store_tx *tx, struct id org, int64_t *ret, struct error *e) MUST_CHECK;
 
 #endif

@@ -16,6 +16,8 @@ struct store {
     struct id node;
     struct id instance; /* this object: who sent a notice */
     struct db_fault fault;
+    store_event_fn *on_event; /* may be NULL */
+    void *on_event_ctx;
     struct db
         *keeper; /* a purserd's: holds the mark of the served store; the watch's once it runs */
 

@@ -21,9 +21,14 @@
 struct store_tx {
     struct store *store;
     struct db *db;
-    bool busy;   /* the engine asked for another try */
-    bool failed; /* a statement failed: the transaction must not be committed */
+    bool busy;            /* the engine asked for another try */
+    bool failed;          /* a statement failed: the transaction must not be committed */
+    bool events;          /* an event was appended */
+    struct id events_org; /* whose; zero: several orgs' */
 };
+
+/* For event_row_append(): store_on_event()'s function is called when this transaction is through. */
+void store_tx_note_event(struct store_tx *tx, struct id org);
 
 struct query {
     struct store_tx *tx;

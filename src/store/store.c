@@ -69,6 +69,8 @@ run_on(struct store *s, struct db *db, enum db_mode mode, store_tx_fn *fn, void 
         if (result != DB_OK)
             err = db_fail(db, result, e);
     }
+    if (err == ERR_OK && tx.events && s->on_event != NULL)
+        s->on_event(s->on_event_ctx, tx.events_org);
     *ret_busy = tx.busy || result == DB_BUSY;
     *ret_usable = err == ERR_OK || db_rollback(db) == DB_OK;
     return err;
@@ -228,6 +230,22 @@ store_close(struct store *s)
     pthread_mutex_destroy(&s->lock);
     free(s->url);
     free(s);
+}
+
+void
+store_on_event(struct store *s, store_event_fn *fn, void *ctx)
+{
+    s->on_event = fn;
+    s->on_event_ctx = ctx;
+}
+
+void
+store_tx_note_event(struct store_tx *tx, struct id org)
+{
+    bool another = tx->events && !id_equal(tx->events_org, org);
+
+    tx->events = true;
+    tx->events_org = another ? (struct id){0} : org;
 }
 
 struct id

@@ -45,6 +45,13 @@ enum err store_tx_durable(struct store *s, store_tx_fn *fn, void *ctx, struct er
 /* A read-only snapshot: a write in it fails. */
 enum err store_read(struct store *s, store_tx_fn *fn, void *ctx, struct error *e) MUST_CHECK;
 
+/*
+ * fn is called after each commit that appended events, with their org (zero: several orgs), by the
+ * thread that committed: it must only wake others. Set before the store is used by several threads.
+ */
+typedef void store_event_fn(void *ctx, struct id org);
+void store_on_event(struct store *s, store_event_fn *fn, void *ctx);
+
 /* This node's id: what is in node_file, or with store_open() the store's first node. */
 struct id store_node(const struct store *s);
 struct id store_tx_node(const struct store_tx *tx);

@@ -5,71 +5,9 @@
 #define COLUMNS                                                                                    \
     "id, org_id, node_id, parent_id, name, role, runtime, url, llm_billing_mode, command,"         \
     " workspace_dir, extra_models, required_env, budget_limit_cents, desired, status,"             \
-    " last_error_code, last_error, uid, created_ms, updated_ms, version"
+    " last_error_code, last_error, readiness, restart, start_timeout_ms, launch, restarts,"        \
+    " start_due_ms, uid, created_ms, updated_ms, version"
 #define TOUCH "version = version + 1, updated_ms = "
-
-static const struct str desired_names[WORKSPACE_DESIRED_COUNT] = {
-    [WORKSPACE_DESIRED_RUNNING] = STR_INIT("running"),
-    [WORKSPACE_DESIRED_STOPPED] = STR_INIT("stopped"),
-    [WORKSPACE_DESIRED_PAUSED] = STR_INIT("paused"),
-    [WORKSPACE_DESIRED_REMOVED] = STR_INIT("removed"),
-};
-
-static const struct str status_names[WORKSPACE_STATUS_COUNT] = {
-    [WORKSPACE_PROVISIONING] = STR_INIT("provisioning"),
-    [WORKSPACE_ONLINE] = STR_INIT("online"),
-    [WORKSPACE_OFFLINE] = STR_INIT("offline"),
-    [WORKSPACE_DEGRADED] = STR_INIT("degraded"),
-    [WORKSPACE_FAILED] = STR_INIT("failed"),
-    [WORKSPACE_PAUSED] = STR_INIT("paused"),
-    [WORKSPACE_STOPPED] = STR_INIT("stopped"),
-    [WORKSPACE_AWAITING_AGENT] = STR_INIT("awaiting_agent"),
-    [WORKSPACE_REMOVED] = STR_INIT("removed"),
-};
-
-struct str
-workspace_desired_name(enum workspace_desired d)
-{
-    return desired_names[d];
-}
-
-struct str
-workspace_status_name(enum workspace_status s)
-{
-    return status_names[s];
-}
-
-static int
-find_name(const struct str *names, int n, struct str name)
-{
-    int i = 0;
-
-    while (i < n && !str_equal(names[i], name))
-        i++;
-    return i;
-}
-
-bool
-workspace_desired_from_name(struct str name, enum workspace_desired *ret)
-{
-    int i = find_name(desired_names, WORKSPACE_DESIRED_COUNT, name);
-
-    if (i == WORKSPACE_DESIRED_COUNT)
-        return false;
-    *ret = (enum workspace_desired)i;
-    return true;
-}
-
-bool
-workspace_status_from_name(struct str name, enum workspace_status *ret)
-{
-    int i = find_name(status_names, WORKSPACE_STATUS_COUNT, name);
-
-    if (i == WORKSPACE_STATUS_COUNT)
-        return false;
-    *ret = (enum workspace_status)i;
-    return true;
-}
 
 static struct workspace_row
 decode(struct query *q, struct arena *a)
@@ -93,6 +31,12 @@ decode(struct query *q, struct arena *a)
     QUERY_GET_ENUM(q, workspace_status_name, WORKSPACE_STATUS_COUNT, &w.status);
     w.last_error_code = query_get_text(q, a);
     w.last_error = query_get_text(q, a);
+    QUERY_GET_ENUM(q, workspace_readiness_name, READINESS_COUNT, &w.readiness);
+    QUERY_GET_ENUM(q, workspace_restart_name, RESTART_COUNT, &w.restart);
+    w.start_timeout_ms = query_get_int(q);
+    w.launch = query_get_text(q, a);
+    w.restarts = query_get_int(q);
+    w.start_due_ms = query_get_int(q);
     w.uid = query_get_int_or(q, 0, NULL);
     w.created_ms = query_get_int(q);
     w.updated_ms = query_get_int(q);
@@ -130,12 +74,21 @@ bind_budget(struct query *q, const struct workspace_row *w)
     query_int_or_null(q, w->has_budget_limit, w->budget_limit_cents);
 }
 
+static void
+bind_policy(struct query *q, const struct workspace_row *w)
+{
+    query_text(q, workspace_readiness_name(w->readiness));
+    query_text(q, workspace_restart_name(w->restart));
+    query_int(q, w->start_timeout_ms);
+    query_text(q, w->launch.n == 0 ? STR("{}") : w->launch);
+}
+
 enum err
 workspace_row_insert(struct store_tx *tx, const struct workspace_row *w, struct error *e)
 {
     struct query q = query_start(tx,
         "INSERT INTO workspaces (" COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
-        " $12, $13, $14, $15, $16, $17, $18, NULL, $19, $20, 1)");
+        " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, NULL, $25, $26, 1)");
 
     query_id(&q, w->id);
     query_id(&q, w->org);
@@ -155,6 +108,9 @@ workspace_row_insert(struct store_tx *tx, const struct workspace_row *w, struct 
     query_text(&q, workspace_status_name(w->status));
     query_text(&q, w->last_error_code);
     query_text(&q, w->last_error);
+    bind_policy(&q, w);
+    query_int(&q, w->restarts);
+    query_int(&q, w->start_due_ms);
     query_int(&q, w->created_ms);
     query_int(&q, w->created_ms);
     return query_run(&q, e);
@@ -242,8 +198,9 @@ workspace_row_update(struct store_tx *tx, const struct workspace_row *w, struct 
     struct query q = query_start(tx,
         "UPDATE workspaces SET name = $1, role = $2, runtime = $3, parent_id = $4, url = $5,"
         " command = $6, workspace_dir = $7, extra_models = $8, required_env = $9,"
-        " budget_limit_cents = $10, " TOUCH "$11"
-        " WHERE org_id = $12 AND id = $13 AND version = $14 RETURNING 1");
+        " budget_limit_cents = $10, readiness = $11, restart = $12, start_timeout_ms = $13,"
+        " launch = $14, " TOUCH
+        "$15 WHERE org_id = $16 AND id = $17 AND version = $18 RETURNING 1");
     enum err err;
 
     query_text(&q, w->name);
@@ -256,6 +213,7 @@ workspace_row_update(struct store_tx *tx, const struct workspace_row *w, struct 
     bind_array(&q, w->extra_models);
     bind_array(&q, w->required_env);
     bind_budget(&q, w);
+    bind_policy(&q, w);
     query_int(&q, clock_ms());
     query_id(&q, w->org);
     query_id(&q, w->id);
@@ -283,37 +241,22 @@ workspace_row_set_override(
 }
 
 enum err
-workspace_row_set_desired(struct store_tx *tx, struct id org, struct id workspace,
-    enum workspace_desired d, struct error *e)
+workspace_row_set_life(struct store_tx *tx, struct id org, struct id workspace,
+    const struct workspace_life *life, struct error *e)
 {
     struct query q = query_start(tx,
-        "UPDATE workspaces SET desired = $1, " TOUCH "$2"
-        " WHERE org_id = $3 AND id = $4 AND status <> 'removed' RETURNING 1");
+        "UPDATE workspaces SET desired = $1, status = $2, last_error_code = $3, last_error = $4,"
+        " restarts = $5, start_due_ms = $6, " TOUCH "$7"
+        " WHERE org_id = $8 AND id = $9 AND status <> 'removed' RETURNING 1");
     enum err err;
 
-    query_text(&q, workspace_desired_name(d));
-    query_int(&q, clock_ms());
-    query_id(&q, org);
-    query_id(&q, workspace);
-    err = query_run_found(&q, "workspace", e);
-    if (err != ERR_NOT_FOUND)
-        return err;
-    return explain_no_hit(tx, org, workspace, ERR_GONE, "the workspace was removed", e);
-}
-
-enum err
-workspace_row_set_status(struct store_tx *tx, struct id org, struct id workspace,
-    enum workspace_status s, struct str error_code, struct str error_text, struct error *e)
-{
-    struct query q = query_start(tx,
-        "UPDATE workspaces SET status = $1, last_error_code = $2, last_error = $3, " TOUCH "$4"
-        " WHERE org_id = $5 AND id = $6 AND status <> 'removed' RETURNING 1");
-    enum err err;
-
-    ENSURE(s != WORKSPACE_REMOVED); /* workspace_row_remove() is the one way there */
-    query_text(&q, workspace_status_name(s));
-    query_text(&q, error_code);
-    query_text(&q, error_text);
+    ENSURE(life->status != WORKSPACE_REMOVED);
+    query_text(&q, workspace_desired_name(life->desired));
+    query_text(&q, workspace_status_name(life->status));
+    query_text(&q, life->error_code);
+    query_text(&q, life->error_text);
+    query_int(&q, life->restarts);
+    query_int(&q, life->start_due_ms);
     query_int(&q, clock_ms());
     query_id(&q, org);
     query_id(&q, workspace);

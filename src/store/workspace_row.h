@@ -6,33 +6,8 @@
 #ifndef STORE_WORKSPACE_ROW_H
 #define STORE_WORKSPACE_ROW_H
 
+#include "core/lifecycle.h"
 #include "store/store.h"
-
-enum workspace_desired {
-    WORKSPACE_DESIRED_RUNNING,
-    WORKSPACE_DESIRED_STOPPED,
-    WORKSPACE_DESIRED_PAUSED,
-    WORKSPACE_DESIRED_REMOVED,
-    WORKSPACE_DESIRED_COUNT
-};
-
-enum workspace_status {
-    WORKSPACE_PROVISIONING,
-    WORKSPACE_ONLINE,
-    WORKSPACE_OFFLINE,
-    WORKSPACE_DEGRADED,
-    WORKSPACE_FAILED,
-    WORKSPACE_PAUSED,
-    WORKSPACE_STOPPED,
-    WORKSPACE_AWAITING_AGENT,
-    WORKSPACE_REMOVED,
-    WORKSPACE_STATUS_COUNT
-};
-
-struct str workspace_desired_name(enum workspace_desired d); /* "running" ... */
-struct str workspace_status_name(enum workspace_status s);   /* "awaiting_agent" ... */
-bool workspace_desired_from_name(struct str name, enum workspace_desired *ret);
-bool workspace_status_from_name(struct str name, enum workspace_status *ret);
 
 struct workspace_row {
     struct id id;
@@ -55,7 +30,13 @@ struct workspace_row {
     enum workspace_status status;
     struct str last_error_code; /* empty: none */
     struct str last_error;
-    int64_t uid; /* 0: none allotted */
+    enum workspace_readiness readiness;
+    enum workspace_restart restart;
+    int64_t start_timeout_ms; /* 0: as the server is set */
+    struct str launch;        /* JSON object: container and limits; "{}": neither */
+    int64_t restarts;         /* how often it was started again in a row */
+    int64_t start_due_ms;     /* when it is to be started again; 0: it is not */
+    int64_t uid;              /* 0: none allotted */
     int64_t created_ms;
     int64_t updated_ms;
     int64_t version; /* grows with every write of the row; 1 on insert */
@@ -89,7 +70,7 @@ enum err workspace_row_list_ids(struct store_tx *tx, struct id org, struct arena
 
 /*
  * Writes the columns that describe it (name, role, runtime, parent, url, command, workspace_dir,
- * extra_models, required_env, budget limit) when w->version is still the stored one; ERR_CONFLICT
+ * extra_models, required_env, budget limit, readiness, restart, start time-out) when w->version is still the stored one; ERR_CONFLICT
  * otherwise.
  */
 enum err workspace_row_update(
@@ -97,15 +78,21 @@ enum err workspace_row_update(
 /* raw NULL clears. Any text is written as it is. */
 enum err workspace_row_set_override(struct store_tx *tx, struct id org, struct id workspace,
     const struct str *raw, struct error *e) MUST_CHECK;
-enum err workspace_row_set_desired(struct store_tx *tx, struct id org, struct id workspace,
-    enum workspace_desired d, struct error *e) MUST_CHECK;
 /*
- * Status and last error together; empty code and text clear it. A removed workspace stays removed:
- * ERR_GONE.
+ * The columns of its life, all at once: for api/move.c, which knows what may follow what. version is
+ * not looked at: who calls has read the row in this very transaction. A removed workspace stays
+ * removed: ERR_GONE.
  */
-enum err workspace_row_set_status(struct store_tx *tx, struct id org, struct id workspace,
-    enum workspace_status s, struct str error_code, struct str error_text,
-    struct error *e) MUST_CHECK;
+struct workspace_life {
+    enum workspace_desired desired;
+    enum workspace_status status; /* not removed: workspace_row_remove() is the one way there */
+    struct str error_code;        /* empty: none */
+    struct str error_text;
+    int64_t restarts;
+    int64_t start_due_ms;
+};
+enum err workspace_row_set_life(struct store_tx *tx, struct id org, struct id workspace,
+    const struct workspace_life *life, struct error *e) MUST_CHECK;
 /*
  * The uid its agent runs under: the one it has, or else the smallest of [first, first + count) that
  * no workspace of this node has. ERR_CONFLICT when all are taken.

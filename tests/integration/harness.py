@@ -312,6 +312,10 @@ class Agent:
     def row(self):
         return self.purser.api("GET", f"/workspaces/{self.id}", org=self.org)
 
+    def wait_status(self, status, seconds=10):
+        """The row, once it says so."""
+        return wait_until(lambda: (r := self.row())["status"] == status and r, f"status {status}", seconds)
+
     def stop(self):
         return self.purser.api("POST", f"/workspaces/{self.id}/stop", org=self.org)
 

@@ -84,7 +84,7 @@ def try_stream(agent, text):
 def test_a_call_and_an_agent_outlive_purserd(own_sim, own_purser):
     agent = own_purser.new_agent(command="sleep 601")
     pid = int((own_purser.home(agent.id) / "pid").read_text())
-    status = agent.row()["status"]
+    status = agent.wait_status("online")["status"]
     call = InBackground(stream, agent, 'sim: input=1000 output=60 events=60 delay_ms=50 text="as if nothing happened"')
     wait_for_events(own_sim, 5)
     old = own_purser.purserd_pid()

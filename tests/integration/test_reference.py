@@ -446,7 +446,7 @@ def test_byok_without_a_credential_at_any_scope_starts_nothing_and_says_why(purs
     told = {"code": "MISSING_BYOK_CREDENTIAL", "error": answer.json()["error"]}
     assert all(word in told["error"] for word in ("byok", "kimi-coding", "KIMI_API_KEY", "platform model"))
     assert (row["status"], row["last_error"]) == ("failed", told) and purser.home(w.id) is None
-    ((details,),) = purser.sql("SELECT details FROM events WHERE workspace_id = ? AND type = 'workspace.failed'", w.id)
+    ((details,),) = purser.sql("SELECT details FROM events WHERE workspace_id = ? AND type = 'WORKSPACE_PROVISION_FAILED'", w.id)
     assert json.loads(details) == told | {"billing_mode": "byok"}
     assert [(r["kind"], r["code"], r["mode"]) for r in w.records()] == [("refusal", told["code"], "byok")]
     assert_refused(w.pull(), 422, "MISSING_BYOK_CREDENTIAL")

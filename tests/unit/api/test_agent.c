@@ -8,56 +8,8 @@
 
 #include "unit.h"
 
-static const char platform_model[] =
-    "\"model\":\"anthropic/claude-opus-4-7\",\"command\":\"agent -x\"";
 static const char own_model[] = "\"model\":\"opus\",\"command\":[\"agent\"],\"secrets\":{\"CLAUDE_"
                                 "CODE_OAUTH_TOKEN\":\"CANARY-oauth\"}";
-
-struct look {
-    struct id org, workspace;
-    struct arena arena;
-    struct decision_row *decisions;
-    size_t decisions_n;
-    struct event_row *events;
-    size_t events_n;
-    int64_t live_tokens;
-};
-
-static enum err
-look_tx(struct store_tx *tx, void *ctx, struct error *e)
-{
-    struct look *l = ctx;
-    struct decision_filter all = {.org = l->org, .workspace = l->workspace};
-    enum err code = decision_row_list(tx, &all, 100, &l->arena, &l->decisions, &l->decisions_n, e);
-
-    if (code == ERR_OK) {
-        code = event_row_list(
-            tx, l->org, l->workspace, 0, 100, &l->arena, &l->events, &l->events_n, e);
-    }
-    if (code == ERR_OK) {
-        code = token_row_count_live(
-            tx, l->org, l->workspace, TOKEN_USAGE, clock_ms(), &l->live_tokens, e);
-    }
-    return code;
-}
-
-static void
-look_done(struct look *l)
-{
-    arena_done(&l->arena);
-}
-
-static struct look
-look(struct world *w, const char *id)
-{
-    struct look l = {0};
-    struct error e;
-
-    assert_true(id_parse(str_from_cstr(w->org), &l.org));
-    assert_true(id_parse(str_from_cstr(id), &l.workspace));
-    assert_int_equal(store_read(w->store, look_tx, &l, &e), ERR_OK);
-    return l;
-}
 
 static bool
 has_env(const char *line)
@@ -88,10 +40,11 @@ platform_managed_start_mints_publishes_and_launches(void **state)
     AUTO(look_done) struct look seen = {0};
     AUTO(look_done) struct look after = {0};
 
-    make_workspace(w, platform_model, id);
+    make_workspace(w, PLATFORM_MODEL, id);
     a = ask(w, "POST", path_of(id, "/start"), NULL);
     assert_int_equal(a.status, 200);
-    assert_string_equal(answer_text(&a, "status"), "online");
+    assert_string_equal(answer_text(&a, "status"), "provisioning");
+    wait_status(w, id, "online");
     assert_int_equal(stand_in.launched, 1);
     assert_string_equal(stand_in.argv, "agent;-x;");
     assert_string_equal(stand_in.models, "anthropic/claude-opus-4-7;");
@@ -165,7 +118,7 @@ a_refusal_starts_nothing_and_says_the_way_out(void **state)
     assert_int_equal(seen.decisions_n, 1);
     assert_int_equal(seen.decisions[0].kind, DECISION_REFUSAL);
     assert_str(seen.decisions[0].code, "MISSING_BYOK_CREDENTIAL");
-    assert_str(seen.events[seen.events_n - 1].type, "workspace.failed");
+    assert_str(seen.events[seen.events_n - 1].type, "WORKSPACE_PROVISION_FAILED");
 }
 
 static void
@@ -175,7 +128,7 @@ no_gateway_and_no_platform_key_refuse(void **state)
     char id[ID_TEXT_BYTES];
     AUTO_ANSWER struct answer gateway = {0}, key = {0};
 
-    make_workspace(w, platform_model, id);
+    make_workspace(w, PLATFORM_MODEL, id);
     stand_in.gateway_present = false;
     gateway = ask(w, "POST", path_of(id, "/start"), NULL);
     assert_answer(gateway, 503, "MISSING_PLATFORM_PROXY");
@@ -192,7 +145,7 @@ what_fails_after_minting_takes_the_token_back(void **state)
     struct world *w = *state;
     char id[ID_TEXT_BYTES];
 
-    make_workspace(w, platform_model, id);
+    make_workspace(w, PLATFORM_MODEL, id);
     for (int round = 0; round < 2; round++) {
         AUTO_ANSWER struct answer a = {0}, row = {0};
         AUTO(look_done) struct look seen = {0};
@@ -218,7 +171,7 @@ create_tells_a_refused_start_by_its_row(void **state)
     ok = ask(w, "POST", "/workspaces",
         "{\"name\":\"a\",\"model\":\"anthropic/claude-opus-4-7\",\"command\":\"x\"}");
     assert_int_equal(ok.status, 201);
-    assert_string_equal(answer_text(&ok, "status"), "online");
+    assert_string_equal(answer_text(&ok, "status"), "provisioning");
     stand_in.gateway_present = false;
     failed = ask(w, "POST", "/workspaces",
         "{\"name\":\"b\",\"model\":\"anthropic/claude-opus-4-7\",\"command\":\"x\"}");
@@ -227,69 +180,30 @@ create_tells_a_refused_start_by_its_row(void **state)
 }
 
 static void
-an_end_is_booked_by_its_exit_code(void **state)
-{
-    static const struct {
-        int exit_code;
-        const char *status, *desired;
-    } cases[] = {{0, "stopped", "stopped"}, {3, "failed", "running"}, {137, "failed", "running"}};
-    struct world *w = *state;
-
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        char id[ID_TEXT_BYTES];
-        AUTO_ANSWER struct answer a = {0}, row = {0};
-        AUTO(look_done) struct look seen = {0};
-        struct launch_status st, old;
-
-        make_workspace(w, platform_model, id);
-        a = ask(w, "POST", path_of(id, "/start"), NULL);
-        assert_int_equal(a.status, 200);
-        old = stand_in.status;
-        old.start = id_new();
-        old.state = LAUNCH_EXITED;
-        old.exit_code = 9;
-        api_agent_exited(w->api, stand_in.running, &old); /* a late report of an earlier start */
-        row = ask(w, "GET", path_of(id, ""), NULL);
-        assert_string_equal(answer_text(&row, "status"), "online");
-        answer_done(&row);
-        stand_in.status.state = LAUNCH_EXITED;
-        stand_in.status.exit_code = cases[i].exit_code;
-        st = stand_in.status;
-        api_agent_exited(w->api, stand_in.running, &st);
-        api_agent_exited(w->api, stand_in.running, &st); /* reported twice, booked once */
-        row = ask(w, "GET", path_of(id, ""), NULL);
-        assert_string_equal(answer_text(&row, "status"), cases[i].status);
-        assert_string_equal(answer_text(&row, "desired"), cases[i].desired);
-        seen = look(w, id);
-        assert_int_equal(seen.live_tokens, 0);
-        assert_int_equal(seen.events_n, 4); /* created, provisioning, online, its end */
-    }
-}
-
-static void
 a_restarted_purserd_finds_its_agents(void **state)
 {
     struct world *w = *state;
-    char alive[ID_TEXT_BYTES], gone[ID_TEXT_BYTES];
-    AUTO_ANSWER struct answer a = {0}, b = {0}, up = {0}, down = {0};
+    char alive[ID_TEXT_BYTES], gone[ID_TEXT_BYTES], fields[256];
+    AUTO_ANSWER struct answer a = {0}, b = {0};
     AUTO(look_done) struct look lost = {0};
     AUTO(look_done) struct look kept = {0};
 
-    make_workspace(w, platform_model, gone);
-    make_workspace(w, platform_model, alive);
+    snprintf(fields, sizeof(fields), "\"restart\":\"never\",%s", PLATFORM_MODEL);
+    make_workspace(w, fields, gone);
+    make_workspace(w, PLATFORM_MODEL, alive);
     a = ask(w, "POST", path_of(gone, "/start"), NULL);
+    wait_status(w, gone, "online");
     b = ask(w, "POST", path_of(alive, "/start"), NULL); /* the stand-in knows one: this one */
     assert_int_equal(a.status, 200);
     assert_int_equal(b.status, 200);
+    wait_status(w, alive, "online");
     stand_in.published = stand_in.revoked = stand_in.settled = 0;
     world_restart(w);
     assert_int_equal(stand_in.published, 1);
     assert_int_equal(stand_in.revoked, 1);
     assert_int_equal(stand_in.settled, 1);
-    up = ask(w, "GET", path_of(alive, ""), NULL);
-    down = ask(w, "GET", path_of(gone, ""), NULL);
-    assert_string_equal(answer_text(&up, "status"), "online");
-    assert_string_equal(answer_text(&down, "status"), "failed");
+    wait_status(w, alive, "online");
+    wait_status(w, gone, "failed");
     kept = look(w, alive);
     lost = look(w, gone);
     assert_int_equal(kept.live_tokens, 1);
@@ -303,7 +217,7 @@ the_model_of_a_start_request_counts_for_that_start(void **state)
     char id[ID_TEXT_BYTES];
     AUTO_ANSWER struct answer a = {0}, b = {0};
 
-    make_workspace(w, platform_model, id);
+    make_workspace(w, PLATFORM_MODEL, id);
     a = ask(w, "POST", path_of(id, "/start"), "{\"model\":\"moonshot/kimi-k2.6\"}");
     assert_int_equal(a.status, 200);
     assert_true(has_env("MODEL=moonshot/kimi-k2.6"));
@@ -321,8 +235,8 @@ removal_wants_the_name_and_ends_everything(void **state)
     AUTO_ANSWER struct answer start = {0}, unsure = {0}, family = {0}, done = {0}, after = {0},
                               list = {0};
 
-    make_workspace(w, platform_model, id);
-    snprintf(fields, sizeof(fields), "\"parent_id\":\"%s\",%s", id, platform_model);
+    make_workspace(w, PLATFORM_MODEL, id);
+    snprintf(fields, sizeof(fields), "\"parent_id\":\"%s\",%s", id, PLATFORM_MODEL);
     make_workspace(w, fields, child);
     start = ask(w, "POST", path_of(id, "/start"), NULL);
     assert_int_equal(start.status, 200);
@@ -387,7 +301,7 @@ a_store_fault_never_leaves_a_start_halfway(void **state)
     char id[ID_TEXT_BYTES];
     long calls = 1;
 
-    make_workspace(w, platform_model, id);
+    make_workspace(w, PLATFORM_MODEL, id);
     for (long n = 0; n <= calls; n++) {
         AUTO_ANSWER struct answer a = {0}, stop = {0};
         AUTO(look_done) struct look seen = {0};
@@ -423,7 +337,6 @@ main(void)
         WORLD_TEST(no_gateway_and_no_platform_key_refuse),
         WORLD_TEST(what_fails_after_minting_takes_the_token_back),
         WORLD_TEST(create_tells_a_refused_start_by_its_row),
-        WORLD_TEST(an_end_is_booked_by_its_exit_code),
         WORLD_TEST(a_restarted_purserd_finds_its_agents),
         WORLD_TEST(the_model_of_a_start_request_counts_for_that_start),
         WORLD_TEST(removal_wants_the_name_and_ends_everything),

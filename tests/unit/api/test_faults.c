@@ -189,7 +189,7 @@ struct state {
 };
 
 static struct state
-look(void)
+digest_look(void)
 {
     AUTO_ARENA struct arena arena = {0};
     struct copy_table *tables;
@@ -246,7 +246,7 @@ try_with(const struct row *row, long n, struct state *before, struct change *ret
     a = take_step(&row->step, row->in_made_org ? made[0] : w->org);
     *ret_calls = store_fault_calls(w->store);
     store_fault_set(w->store, 0);
-    after = look();
+    after = digest_look();
     *ret = change_between(before, &after);
     *before = after;
     if (n == 0 && a.status >= 300)
@@ -258,7 +258,7 @@ static void
 prepare_and_look(const struct row *row, struct state *ret)
 {
     prepare(row);
-    *ret = look();
+    *ret = digest_look();
 }
 
 static void

@@ -1,5 +1,7 @@
 #include "world.h"
 
+#include "store/token_row.h"
+
 #include "unit.h"
 
 #include "base/buf.h"
@@ -119,6 +121,13 @@ launch_start(struct launcher *l, const struct launch_spec *spec, struct error *e
 }
 
 enum err
+launch_prepare(struct launcher *l, const struct launch_container *c, launch_progress_fn *progress,
+    void *ctx, struct error *e)
+{
+    return ERR_OK;
+}
+
+enum err
 launch_stop(struct launcher *l, struct id workspace, int64_t grace_ms, struct error *e)
 {
     stand_in.stopped++;
@@ -174,6 +183,8 @@ world_open(struct world *w)
     o.socket_path = str_from_cstr(path_in(w, "api.sock", sock));
     o.state_dir = str_from_cstr(w->dir);
     o.homes_dir = STR("/tmp/homes");
+    o.ready_ms = 20;
+    o.restart_pause_ms = 20;
     if (api_new(&o, &w->api, &e) != ERR_OK ||
         auth_bootstrap_admin(w->store, o.state_dir, &e) != ERR_OK ||
         api_start(w->api, NULL, &e) != ERR_OK)
@@ -340,6 +351,56 @@ make_workspace(struct world *w, const char *fields, char ret[static ID_TEXT_BYTE
     a = ask(w, "POST", "/workspaces", body);
     assert_answer(a, 201, "");
     snprintf(ret, ID_TEXT_BYTES, "%s", answer_text(&a, "id"));
+}
+
+static bool
+has_status(struct world *w, const char *id, const char *status)
+{
+    AUTO_ANSWER struct answer row = ask(w, "GET", path_of(id, ""), NULL);
+
+    return strcmp(answer_text(&row, "status"), status) == 0;
+}
+
+void
+wait_status(struct world *w, const char *id, const char *status)
+{
+    wait_until(has_status(w, id, status));
+}
+
+static enum err
+look_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct look *l = ctx;
+    struct decision_filter all = {.org = l->org, .workspace = l->workspace};
+    enum err code = decision_row_list(tx, &all, 100, &l->arena, &l->decisions, &l->decisions_n, e);
+
+    if (code == ERR_OK) {
+        code = event_row_list(
+            tx, l->org, l->workspace, 0, 100, &l->arena, &l->events, &l->events_n, e);
+    }
+    if (code == ERR_OK) {
+        code = token_row_count_live(
+            tx, l->org, l->workspace, TOKEN_USAGE, clock_ms(), &l->live_tokens, e);
+    }
+    return code;
+}
+
+void
+look_done(struct look *l)
+{
+    arena_done(&l->arena);
+}
+
+struct look
+look(struct world *w, const char *id)
+{
+    struct look l = {0};
+    struct error e;
+
+    assert_true(id_parse(str_from_cstr(w->org), &l.org));
+    assert_true(id_parse(str_from_cstr(id), &l.workspace));
+    assert_int_equal(store_read(w->store, look_tx, &l, &e), ERR_OK);
+    return l;
 }
 
 const char *

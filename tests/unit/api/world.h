@@ -8,6 +8,8 @@
 
 #include "api/impl.h"
 #include "registry/registry_load.h"
+#include "store/decision_row.h"
+#include "store/event_row.h"
 
 #include <jansson.h>
 
@@ -77,6 +79,24 @@ const char *answer_text(const struct answer *a, const char *key); /* "" when it 
 
 /* A workspace of the demo org that is not started; its id goes to ret. */
 void make_workspace(struct world *w, const char *fields, char ret[static ID_TEXT_BYTES]);
+/* Fields of a workspace that runs on the platform's key. */
+#define PLATFORM_MODEL "\"model\":\"anthropic/claude-opus-4-7\",\"command\":\"agent -x\""
+
+/* What the store has about a workspace of the demo org. */
+struct look {
+    struct id org, workspace;
+    struct arena arena;
+    struct decision_row *decisions;
+    size_t decisions_n;
+    struct event_row *events;
+    size_t events_n;
+    int64_t live_tokens;
+};
+struct look look(struct world *w, const char *id);
+void look_done(struct look *l);
+
+/* Waits until the workspace's row says so. */
+void wait_status(struct world *w, const char *id, const char *status);
 /* "/workspaces/<id><tail>" in a buffer of the call's own; good for the next few calls. */
 const char *path_of(const char *id, const char *tail);
 /* Waits until the condition holds (bounded). */

@@ -645,6 +645,131 @@ too_many_rows_are_refused_and_never_written(void **state)
     assert_string_equal(o.rows[3].reason, "untouched");
 }
 
+/* --- files ----------------------------------------------------------------------------------- */
+
+#define CONFIG(model, provider, url, last)                                                         \
+    "~/.codex/config.toml model = \"" model "\" model_provider = \"purser\" "                      \
+    "[model_providers.purser] name = \"" provider "\" base_url = \"" url "\" " last                \
+    " wire_api = \"responses\" "
+
+static const struct {
+    const char *name, *runtime, *model, *override, *secrets, *credential, *files;
+} file_cases[] = {
+    {"the gateway", "codex", "openai/gpt-5.4", NULL, "OPENAI_API_KEY@w", "MOLECULE_LLM_USAGE_TOKEN",
+        "~/.codex/config.toml model = \"openai/gpt-5.4\" model_provider = \"purser\" web_search = "
+        "\"disabled\" [model_providers.purser] name = \"platform\" base_url = "
+        "\"http://gw/openai/v1\" env_key = \"MOLECULE_LLM_USAGE_TOKEN\" wire_api = \"responses\" "},
+    {"an own key", "codex", "gpt-5.4", NULL, "OPENAI_API_KEY@w", "OPENAI_API_KEY",
+        CONFIG(
+            "gpt-5.4", "openai-api", "https://api.openai.com/v1", "env_key = \"OPENAI_API_KEY\"")},
+    {"the runtime's order goes before the provider's", "codex", "gpt-5.4", NULL,
+        "OPENAI_API_KEY@w CODEX_API_KEY@w", "CODEX_API_KEY",
+        CONFIG(
+            "gpt-5.4", "openai-api", "https://api.openai.com/v1", "env_key = \"CODEX_API_KEY\"")},
+    {"an own URL", "codex", "gpt-5.4", NULL, "OPENAI_API_KEY@w OPENAI_BASE_URL@w", "OPENAI_API_KEY",
+        CONFIG("gpt-5.4", "openai-api", "${OPENAI_BASE_URL}", "env_key = \"OPENAI_API_KEY\"")},
+    {"an inherited URL is stripped and leads nowhere", "codex", "gpt-5.4", NULL,
+        "OPENAI_API_KEY@w OPENAI_BASE_URL@o", "OPENAI_API_KEY",
+        CONFIG(
+            "gpt-5.4", "openai-api", "https://api.openai.com/v1", "env_key = \"OPENAI_API_KEY\"")},
+    {"a login", "codex", "gpt-5.4", NULL, "CODEX_AUTH_JSON@w", "CODEX_AUTH_JSON",
+        CONFIG("gpt-5.4", "openai-subscription", "https://chatgpt.com/backend-api/codex",
+            "requires_openai_auth = true") "~/.codex/auth.json* ${CODEX_AUTH_JSON} "},
+    {"no provider, no files", "codex", "openai/gpt-5.4", "byok", "OPENAI_API_KEY@w", "", ""},
+    {"disabled makes none", "codex", "gpt-5.4", "disabled", "OPENAI_API_KEY@w", "OPENAI_API_KEY",
+        ""},
+    {"a runtime without files", "claude-code", "opus", NULL, "CLAUDE_CODE_OAUTH_TOKEN@o",
+        "CLAUDE_CODE_OAUTH_TOKEN", ""},
+    {"a blank value is no credential", "claude-code", "claude-opus-4-7", NULL,
+        "ANTHROPIC_AUTH_TOKEN@w! ANTHROPIC_API_KEY@w", "ANTHROPIC_API_KEY", ""},
+};
+
+static void
+render(const struct env_plan *plan, char *out, size_t bytes)
+{
+    size_t n = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < plan->files_n; i++) {
+        const struct env_file *file = &plan->files[i];
+
+        n += (size_t)snprintf(
+            out + n, bytes - n, "~/%.*s%s ", STR_ARG(file->path), file->refreshed ? "*" : "");
+        for (size_t k = 0; k < file->parts_n; k++)
+            n += (size_t)snprintf(out + n, bytes - n,
+                file->parts[k].is_variable ? "${%.*s}" : "%.*s", STR_ARG(file->parts[k].text));
+    }
+    for (char *c = out; *c != '\0'; c++)
+        *c = *c == '\n' ? ' ' : *c;
+}
+
+static void
+makes_the_files_that_steer_a_runtime(void **state)
+{
+    for (size_t i = 0; i < COUNT(file_cases); i++) {
+        static struct outcome o;
+        char got[2048];
+
+        plan_made(&(struct setup){file_cases[i].runtime, file_cases[i].model,
+                      file_cases[i].override, file_cases[i].secrets},
+            &o);
+        render(&o.plan, got, sizeof(got));
+        if (strcmp(got, file_cases[i].files) != 0)
+            fail_msg("%s: got [%s]", file_cases[i].name, got);
+        if (!str_equal(o.plan.credential, str_from_cstr(file_cases[i].credential)))
+            fail_msg("%s: credential [%.*s]", file_cases[i].name, STR_ARG(o.plan.credential));
+    }
+}
+
+static void
+a_file_that_names_the_credential_leaves_nothing_to_shadow(void **state)
+{
+    static struct outcome o;
+
+    plan_made(
+        &(struct setup){"codex", "openai-api/gpt-5.4", NULL, "OPENAI_API_KEY@w CODEX_AUTH_JSON@w"},
+        &o);
+    assert_int_equal(o.plan.warnings, 0);
+    plan_made(&(struct setup){"codex", "gpt-5.4", NULL, "CODEX_AUTH_JSON@w CODEX_API_KEY@w"}, &o);
+    assert_int_equal(o.plan.warnings, ENV_WARN_SHADOWED_CREDENTIAL);
+    assert_str(o.plan.shadowed_by, "CODEX_API_KEY");
+}
+
+static void
+reads_references_and_nothing_like_them(void **state)
+{
+    static const struct {
+        const char *line, *before;
+        enum env_scan found;
+        enum env_reference reference;
+        bool quoted;
+    } lines[] = {
+        {"x = \"${model}\"", "x = \"", ENV_SCAN_REFERENCE, ENV_REF_MODEL, true},
+        {"${credential}", "", ENV_SCAN_REFERENCE, ENV_REF_CREDENTIAL, false},
+        {"\"a${base_url}\"", "\"a", ENV_SCAN_REFERENCE, ENV_REF_BASE_URL, false},
+        {"${credential_env}x", "", ENV_SCAN_REFERENCE, ENV_REF_CREDENTIAL_ENV, false},
+        {"$model $ {model} {provider}", "$model $ {model} {provider}", ENV_SCAN_END, 0, false},
+        {"", "", ENV_SCAN_END, 0, false},
+        {"$", "$", ENV_SCAN_END, 0, false},
+        {"${Model}", "", ENV_SCAN_UNKNOWN, 0, false},
+        {"${}", "", ENV_SCAN_UNKNOWN, 0, false},
+        {"a${model", "a", ENV_SCAN_UNKNOWN, 0, false},
+    };
+
+    for (size_t i = 0; i < COUNT(lines); i++) {
+        struct str line = str_from_cstr(lines[i].line), before = STR_NONE;
+        enum env_reference reference = ENV_REF_COUNT;
+        bool quoted = false;
+        enum env_scan found = env_file_scan(&line, &before, &reference, &quoted);
+
+        if (found != lines[i].found || !str_equal(before, str_from_cstr(lines[i].before)) ||
+            (found == ENV_SCAN_REFERENCE &&
+                (reference != lines[i].reference || quoted != lines[i].quoted)))
+            fail_msg("[%s]: got %d, %d, before [%.*s]", lines[i].line, (int)found, (int)reference,
+                STR_ARG(before));
+    }
+}
+
 int
 main(void)
 {
@@ -672,6 +797,9 @@ main(void)
         TEST(identity_cannot_replace_what_the_decision_set),
         TEST(a_stripped_value_counts_towards_no_limit),
         TEST(too_many_rows_are_refused_and_never_written),
+        TEST(makes_the_files_that_steer_a_runtime),
+        TEST(a_file_that_names_the_credential_leaves_nothing_to_shadow),
+        TEST(reads_references_and_nothing_like_them),
     };
 
     return cmocka_run_group_tests(tests, fixture_load, fixture_free);

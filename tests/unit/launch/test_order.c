@@ -20,7 +20,12 @@ encode(void)
     {
         const struct launch_env env[] = {{STR("PATH"), STR("/bin"), NULL},
             {STR("KEY"), STR_NONE, key}, {STR("E"), STR(""), NULL}};
+        const struct launch_file files[] = {
+            {.path = STR(".a/b"), .content = key, .stamp = {7}, .refreshed = true},
+            {.path = STR("c"), .content = key}};
         const struct launch_spec spec = {
+            .files = files,
+            .files_n = 2,
             .workspace = {{1, 2, 3}},
             .start = {{4, 5, 6}},
             .argv = argv,
@@ -70,6 +75,13 @@ decodes_what_it_encodes(void **state)
     assert_true(order.env[1].secret);
     assert_str(order_env_name(&order, 1), "KEY");
     assert_str(order_env_value(&order, 1), "value=1");
+    assert_int_equal(order.files_n, 2);
+    assert_string_equal(order.files[0].path, ".a/b");
+    assert_str(order.files[0].content, "value=1");
+    assert_int_equal(order.files[0].stamp[0], 7);
+    assert_true(order.files[0].refreshed);
+    assert_string_equal(order.files[1].path, "c");
+    assert_false(order.files[1].refreshed);
     secret_free(bytes);
 }
 
@@ -112,6 +124,11 @@ keeps_its_promises_for_any_bytes(void **state)
             assert_null(order.envp[order.env_n]);
             assert_int_equal(order.home[0], '/');
             assert_true(order.uid == 0 || order.gid != 0);
+            assert_true(order.files_n <= HOMEFILES_MAX);
+            for (size_t i = 0; i < order.files_n; i++) {
+                assert_true(order.files[i].path[0] != '/' && order.files[i].path[0] != '\0');
+                assert_null(strstr(order.files[i].path, ".."));
+            }
             for (size_t i = 0; i < order.env_n; i++) {
                 assert_true(order.env[i].name_n > 0);
                 assert_int_equal(order.envp[i][order.env[i].name_n], '=');

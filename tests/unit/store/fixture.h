@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "store/decision_row.h"
 #include "store/event_row.h"
+#include "store/heartbeat_row.h"
 #include "store/idempotency_row.h"
 #include "store/org_row.h"
 #include "store/platform_key.h"

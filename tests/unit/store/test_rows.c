@@ -271,13 +271,22 @@ TX_TEST(an_update_of_an_old_reading_is_a_conflict)
 
 TX_TEST(status_and_desired_are_set_apart)
 {
-    OK(workspace_row_set_desired(tx, id_of(1), id_of(11), WORKSPACE_DESIRED_RUNNING, &e));
-    OK(workspace_row_set_status(
-        tx, id_of(1), id_of(11), WORKSPACE_FAILED, STR("CODE"), STR("why"), &e));
+    struct workspace_life life = {.desired = WORKSPACE_DESIRED_RUNNING,
+        .status = WORKSPACE_FAILED,
+        .error_code = STR("CODE"),
+        .error_text = STR("why"),
+        .restarts = 3,
+        .start_due_ms = 77};
+
+    OK(workspace_row_set_life(tx, id_of(1), id_of(11), &life, &e));
     assert_int_equal(workspace_of(tx, 1, 11).desired, WORKSPACE_DESIRED_RUNNING);
     assert_int_equal(workspace_of(tx, 1, 11).status, WORKSPACE_FAILED);
+    assert_str(workspace_of(tx, 1, 11).last_error_code, "CODE");
     assert_str(workspace_of(tx, 1, 11).last_error, "why");
-    OK(workspace_row_set_status(tx, id_of(1), id_of(11), WORKSPACE_ONLINE, STR(""), STR(""), &e));
+    assert_int_equal(workspace_of(tx, 1, 11).restarts, 3);
+    assert_int_equal(workspace_of(tx, 1, 11).start_due_ms, 77);
+    life.error_code = life.error_text = STR("");
+    OK(workspace_row_set_life(tx, id_of(1), id_of(11), &life, &e));
     assert_str(workspace_of(tx, 1, 11).last_error_code, "");
 }
 
@@ -346,10 +355,98 @@ TX_TEST(a_removed_workspace_leaves_a_row_and_nothing_else)
     REFUSES(ERR_NOT_FOUND, secret_row_get(tx, id_of(1), id_of(11), STR("NAME"), &arena, &s, &e));
     REFUSES(ERR_NOT_FOUND, token_row_find(tx, t.digest, 5000, &arena, &got, &suspended, &e));
     REFUSES(ERR_GONE, workspace_row_remove(tx, id_of(1), id_of(11), &e));
-    REFUSES(ERR_GONE,
-        workspace_row_set_status(tx, id_of(1), id_of(11), WORKSPACE_ONLINE, STR(""), STR(""), &e));
-    REFUSES(ERR_GONE,
-        workspace_row_set_desired(tx, id_of(1), id_of(11), WORKSPACE_DESIRED_RUNNING, &e));
+    REFUSES(
+        ERR_GONE, workspace_row_set_life(tx, id_of(1), id_of(11), &(struct workspace_life){0}, &e));
+}
+
+TX_TEST(a_heartbeat_comes_back_until_the_next_start)
+{
+    struct heartbeat_row h = {.org = id_of(1),
+        .workspace = id_of(11),
+        .seen_ms = 500,
+        .says_configured = true,
+        .reason = STR("no key"),
+        .report = STR("{\"error_rate\":0.5}"),
+        .card = STR("{\"name\":\"x\"}")};
+    struct heartbeat_row got;
+
+    OK(heartbeat_row_get(tx, id_of(1), id_of(11), &arena, &got, &e));
+    assert_int_equal(got.seen_ms, 0);
+    assert_false(got.says_configured);
+    assert_str(got.report, "{}");
+    for (int i = 0; i < 2; i++) {
+        h.configured = i == 1;
+        OK(heartbeat_row_put(tx, &h, &e));
+        OK(heartbeat_row_get(tx, id_of(1), id_of(11), &arena, &got, &e));
+        assert_int_equal(got.seen_ms, 500);
+        assert_true(got.says_configured);
+        assert_int_equal(got.configured, i);
+        assert_str(got.reason, "no key");
+        assert_str(got.report, "{\"error_rate\":0.5}");
+    }
+    OK(heartbeat_row_reset(tx, id_of(1), id_of(11), &e));
+    OK(heartbeat_row_get(tx, id_of(1), id_of(11), &arena, &got, &e));
+    assert_int_equal(got.seen_ms, 0);
+    assert_false(got.says_configured);
+    assert_str(got.report, "{}");
+    assert_str(got.card, "{\"name\":\"x\"}");
+    OK(heartbeat_row_get(tx, id_of(2), id_of(11), &arena, &got, &e));
+    assert_str(got.card, "{}");
+}
+
+TX_TEST(only_those_that_run_and_were_heard_can_be_missed)
+{
+    static const enum workspace_status statuses[] = {WORKSPACE_ONLINE, WORKSPACE_DEGRADED,
+        WORKSPACE_PROVISIONING, WORKSPACE_OFFLINE, WORKSPACE_FAILED, WORKSPACE_STOPPED};
+    struct heartbeat_row h = {.org = id_of(1), .workspace = id_of(11), .seen_ms = 500};
+    struct heartbeat_missed *missed;
+    size_t n;
+
+    OK(heartbeat_row_put(tx, &h, &e));
+    for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
+        struct workspace_life life = {.status = statuses[i]};
+
+        OK(workspace_row_set_life(tx, id_of(1), id_of(11), &life, &e));
+        OK(heartbeat_row_missed(tx, 501, 400, &arena, &missed, &n, &e));
+        assert_int_equal(n, i < 2 ? 1 : 0);
+        OK(heartbeat_row_missed(tx, 500, 900, &arena, &missed, &n, &e)); /* it is not external */
+        assert_int_equal(n, 0);
+    }
+    OK(workspace_row_set_life(
+        tx, id_of(1), id_of(11), &(struct workspace_life){.status = WORKSPACE_ONLINE}, &e));
+    OK(heartbeat_row_missed(tx, 501, 400, &arena, &missed, &n, &e));
+    assert_int_equal(n, 1);
+    assert_true(id_equal(missed[0].workspace, id_of(11)));
+    assert_int_equal(missed[0].seen_ms, 500);
+    OK(heartbeat_row_reset(tx, id_of(1), id_of(11), &e));
+    OK(heartbeat_row_missed(tx, 501, 400, &arena, &missed, &n, &e));
+    assert_int_equal(n, 0);
+}
+
+TX_TEST(events_are_read_from_either_end)
+{
+    struct event_row ev = {.org = id_of(1), .type = STR("t"), .json = STR("{}"), .created_ms = 1};
+    struct event_row *rows;
+    int64_t head = -1;
+    size_t n;
+
+    OK(event_row_head(tx, id_of(1), &head, &e));
+    assert_int_equal(head, 0);
+    for (int i = 0; i < 5; i++) {
+        ev.workspace = i % 2 == 0 ? id_of(11) : (struct id){0};
+        OK(event_row_append(tx, &ev, NULL, &e));
+    }
+    OK(event_row_head(tx, id_of(1), &head, &e));
+    assert_int_equal(head, 5);
+    OK(event_row_last(tx, id_of(1), (struct id){0}, 2, &arena, &rows, &n, &e));
+    assert_int_equal(n, 2);
+    assert_int_equal(rows[0].seq, 4);
+    assert_int_equal(rows[1].seq, 5);
+    OK(event_row_last(tx, id_of(1), id_of(11), 2, &arena, &rows, &n, &e));
+    assert_int_equal(rows[0].seq, 3);
+    assert_int_equal(rows[1].seq, 5);
+    OK(event_row_last(tx, id_of(2), (struct id){0}, 2, &arena, &rows, &n, &e));
+    assert_int_equal(n, 0);
 }
 
 TX_TEST(a_secret_comes_back_as_it_was_put)
@@ -661,9 +758,7 @@ TX_TEST(nothing_passes_the_wall_between_orgs)
     REFUSES(ERR_NOT_FOUND, workspace_row_get(tx, mine, ws, &arena, &w, &e));
     REFUSES(ERR_NOT_FOUND, workspace_row_update(tx, &foreign, &e));
     REFUSES(ERR_NOT_FOUND, workspace_row_set_override(tx, mine, ws, &raw, &e));
-    REFUSES(ERR_NOT_FOUND, workspace_row_set_desired(tx, mine, ws, WORKSPACE_DESIRED_RUNNING, &e));
-    REFUSES(ERR_NOT_FOUND,
-        workspace_row_set_status(tx, mine, ws, WORKSPACE_FAILED, STR(""), STR(""), &e));
+    REFUSES(ERR_NOT_FOUND, workspace_row_set_life(tx, mine, ws, &(struct workspace_life){0}, &e));
     REFUSES(ERR_NOT_FOUND, workspace_row_allot_uid(tx, mine, ws, 1, 9, &number, &e));
     REFUSES(ERR_NOT_FOUND, workspace_row_remove(tx, mine, ws, &e));
     REFUSES(ERR_NOT_FOUND, secret_row_get(tx, mine, ws, STR("OWN"), &arena, &s, &e));
@@ -741,6 +836,9 @@ main(void)
         STORE_TEST(any_override_text_is_kept_and_null_clears),
         STORE_TEST(an_update_of_an_old_reading_is_a_conflict),
         STORE_TEST(status_and_desired_are_set_apart),
+        STORE_TEST(a_heartbeat_comes_back_until_the_next_start),
+        STORE_TEST(only_those_that_run_and_were_heard_can_be_missed),
+        STORE_TEST(events_are_read_from_either_end),
         STORE_TEST(every_status_and_desired_has_a_name_that_comes_back),
         STORE_TEST(uids_are_the_smallest_free_ones),
         STORE_TEST(a_removed_workspace_leaves_a_row_and_nothing_else),

@@ -188,8 +188,9 @@ a_whole_request(struct store_tx *tx, void *ctx, struct error *err)
     struct decision_row d = sample_decision(1, 11, 500);
     struct event_row ev = {.org = id_of(1), .type = STR("t"), .json = STR("{}"), .created_ms = 1};
 
-    if (workspace_row_set_status(
-            tx, id_of(1), id_of(11), WORKSPACE_ONLINE, STR(""), STR(""), err) != ERR_OK ||
+    struct workspace_life life = {.status = WORKSPACE_ONLINE};
+
+    if (workspace_row_set_life(tx, id_of(1), id_of(11), &life, err) != ERR_OK ||
         secret_row_put(tx, &s, err) != ERR_OK || token_row_insert(tx, &t, err) != ERR_OK ||
         ledger_row_append(tx, &en, NULL, err) != ERR_OK ||
         decision_row_append(tx, &d, err) != ERR_OK ||

@@ -1,0 +1,120 @@
+/* purserd starts: rows, usage tokens and the gateway's policy follow what really runs. */
+#include "api/agent.h"
+
+#include "api/plan.h"
+#include "store/token_row.h"
+
+struct recovery {
+    struct api *api;
+    struct arena arena;
+    struct token_row *tokens;
+    size_t tokens_n;
+    struct workspace_row *workspaces;
+    size_t workspaces_n;
+    const struct token_row *ended; /* the one that ended_tx revokes */
+};
+
+static void
+recovery_done(struct recovery *r)
+{
+    arena_done(&r->arena);
+}
+
+static enum err
+recovery_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct recovery *r = ctx;
+    enum err code =
+        token_row_list_live_usage(tx, clock_ms(), &r->arena, &r->tokens, &r->tokens_n, e);
+
+    if (code != ERR_OK)
+        return code;
+    return workspace_row_list_node(tx, &r->arena, &r->workspaces, &r->workspaces_n, e);
+}
+
+static enum err
+ended_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct recovery *r = ctx;
+    struct token_row revoked;
+    enum err code =
+        token_row_revoke(tx, r->ended->org, r->ended->id, clock_ms(), &r->arena, &revoked, e);
+
+    /* The launcher's report of its agent's end may have come first. */
+    return code == ERR_NOT_FOUND ? ERR_OK : code;
+}
+
+/* A token lives as long as its start does, or, for a run, until it expires. */
+static enum err
+recover_token(struct recovery *r, const struct token_row *t, struct error *e)
+{
+    bool alive = t->expires_ms != 0 ||
+        (agent_runs(r->api, t->workspace) &&
+            id_equal(launch_status(r->api->launcher, t->workspace).start, t->decision));
+    struct edge_token published = {.token = t->id,
+        .org = t->org,
+        .workspace = t->workspace,
+        .decision = t->decision,
+        .expires_ms = t->expires_ms};
+
+    memcpy(published.digest, t->digest, sizeof(published.digest));
+    if (!alive) {
+        edge_token_revoke(r->api->o.edge, t->digest);
+        r->ended = t;
+        return store_tx(r->api->o.store, ended_tx, r, e);
+    }
+    published.models = plan_list(&r->arena, t->models, &published.models_n);
+    return edge_token_publish(r->api->o.edge, &published, e);
+}
+
+/* It runs: is that what is wanted, and what is due for it? */
+static void
+adopt(struct recovery *r, const struct workspace_row *w, const struct launch_status *st)
+{
+    agent_run_set(r->api, w->id, st->start);
+    if (w->desired != WORKSPACE_DESIRED_RUNNING || !workspace_status_is_up(w->status))
+        later_put(r->api, LATER_SETTLE, w->org, w->id, (struct id){0}, 0);
+    else if (w->start_due_ms != 0) /* a restart that did not get to its stop */
+        later_put(r->api, LATER_RESTART, w->org, w->id, (struct id){0}, 0);
+    else if (w->status == WORKSPACE_PROVISIONING)
+        agent_tend(r->api, w, st->start, clock_ms() - st->started_ms);
+}
+
+static enum err
+recover_workspace(struct recovery *r, const struct workspace_row *w, struct error *e)
+{
+    struct launch_status st = launch_status(r->api->launcher, w->id);
+    int64_t wait = w->start_due_ms - clock_ms();
+    enum err code;
+
+    if (st.state == LAUNCH_RUNNING || st.state == LAUNCH_STARTING) {
+        adopt(r, w, &st);
+        return ERR_OK;
+    }
+    if (w->desired == WORKSPACE_DESIRED_REMOVED) {
+        later_put(r->api, LATER_SETTLE, w->org, w->id, (struct id){0}, 0);
+        return ERR_OK;
+    }
+    if (plan_runtime_is_external(w->runtime) || !workspace_status_is_up(w->status))
+        return ERR_OK;
+    code = agent_end_book(r->api, w->id, st.state == LAUNCH_EXITED ? &st : NULL, e);
+    if (code == ERR_OK && w->start_due_ms != 0) {
+        later_put(r->api, LATER_START, w->org, w->id, (struct id){0}, wait < 0 ? 0 : wait);
+    }
+    return code;
+}
+
+enum err
+agent_recover(struct api *a, struct error *e)
+{
+    AUTO(recovery_done) struct recovery r = {.api = a};
+    enum err code = store_read(a->o.store, recovery_tx, &r, e);
+
+    for (size_t i = 0; code == ERR_OK && i < r.tokens_n; i++)
+        code = recover_token(&r, &r.tokens[i], e);
+    if (code == ERR_OK)
+        edge_tokens_settled(a->o.edge);
+    for (size_t i = 0; code == ERR_OK && i < r.workspaces_n; i++)
+        code = recover_workspace(&r, &r.workspaces[i], e);
+    return code == ERR_OK ? ERR_OK : wrap(e, "finding running agents again");
+}

@@ -1,0 +1,228 @@
+/* purser workspace create and set: what a workspace is. */
+#include "cli/cmd_workspace.h"
+#include "cli/secret_input.h"
+#include "cli/session.h"
+
+/* What was given; NULL where the server shall choose, or leave things as they are. */
+struct create_flags {
+    const char *name, *runtime, *model, *role, *work_dir, *secret, *parent, *readiness, *restart,
+        *start_timeout;
+    struct option_values extra_models;
+    bool no_start, no_wait;
+};
+
+/* The options that create and set share; f is a struct create_flags. */
+#define DESCRIBING_OPTIONS(f)                                                                      \
+    {"runtime", "RUNTIME", "claude-code, codex ... (at creation: claude-code)",                    \
+        .text = &(f).runtime},                                                                     \
+        {"extra-model", "MODEL", "further models it may call on the platform",                     \
+            .list = &(f).extra_models},                                                            \
+        {"role", "ROLE", "a free text: what it is for", .text = &(f).role},                        \
+        {"workspace-dir", "DIR", "where it works (default: its home)", .text = &(f).work_dir},     \
+        {"parent", "WORKSPACE", "the workspace it stands below: paused and removed with it",       \
+            .text = &(f).parent},                                                                  \
+        {"readiness", "process|register", "online when its process lives, or when it registers",   \
+            .text = &(f).readiness},                                                               \
+        {"restart", "never|on-failure|always", "after which ends it is started again",             \
+            .text = &(f).restart},                                                                 \
+    {                                                                                              \
+        "start-timeout", "SECONDS", "how long it may take to register", .text = &(f).start_timeout \
+    }
+
+static void
+set_text(json_t *body, const char *name, const char *value)
+{
+    if (value != NULL)
+        json_object_set_new(body, name, json_string(value));
+}
+
+/* Seconds as a number; anything else goes as it is, for the server to refuse. */
+static json_t *
+seconds_json(const char *text)
+{
+    char *end;
+    long long n = strtoll(text, &end, 10);
+
+    return *end == '\0' && end != text ? json_integer(n) : json_string(text);
+}
+
+static enum err
+describe(struct session *s, const struct create_flags *f, json_t *body)
+{
+    const struct arguments *a = &s->arguments;
+    AUTO_JSON json_t *models = json_array();
+    AUTO_JSON json_t *command = json_array();
+    char parent[ID_TEXT_BYTES];
+
+    set_text(body, "name", f->name);
+    set_text(body, "runtime", f->runtime);
+    set_text(body, "model", f->model);
+    set_text(body, "role", f->role);
+    set_text(body, "workspace_dir", f->work_dir);
+    set_text(body, "readiness", f->readiness);
+    set_text(body, "restart", f->restart);
+    if (f->start_timeout != NULL)
+        json_object_set_new(body, "start_timeout", seconds_json(f->start_timeout));
+    if (f->parent != NULL && *f->parent == '\0') {
+        json_object_set_new(body, "parent_id", json_null());
+    } else if (f->parent != NULL) {
+        if (workspace_ref(s->client, f->parent, parent, &s->error) != ERR_OK)
+            return s->error.code;
+        set_text(body, "parent_id", parent);
+    }
+    for (size_t i = 0; i < f->extra_models.n; i++)
+        json_array_append_new(models, json_string(f->extra_models.v[i]));
+    for (size_t i = 0; i < a->rest_n; i++)
+        json_array_append_new(command, json_string(a->rest[i]));
+    if (f->extra_models.n > 0)
+        json_object_set(body, "extra_models", models);
+    if (a->rest_n > 0)
+        json_object_set(body, "command", command);
+    return ERR_OK;
+}
+
+/* A model that the org pays is refused without its key: the key comes with the workspace. */
+static enum err
+add_secret(json_t *body, const char *name, struct error *e)
+{
+    AUTO_SECRET struct secret *value = NULL;
+    struct str text;
+    json_t *json;
+    enum err err = secret_input(name, &value, e);
+
+    if (err != ERR_OK)
+        return err;
+    text = secret_expose(value);
+    json = json_stringn(text.p, text.n);
+    if (json == NULL)
+        return fail(e, ERR_USAGE, "the value of %s is not UTF-8 text", name);
+    json_object_set_new(body, "secrets", json_pack("{s:o}", name, json));
+    return ERR_OK;
+}
+
+static void
+print_why(const json_t *row)
+{
+    const json_t *error = json_object_get(row, "last_error");
+    const char *code = json_string_value(json_object_get(error, "code"));
+    const char *text = json_string_value(json_object_get(error, "error"));
+
+    if (code != NULL)
+        fprintf(stderr, "created, but not started: %s: %s\n", code, text == NULL ? "" : text);
+    else
+        fprintf(stderr, "created, but not online: it is %s\n",
+            json_string_value(json_object_get(row, "status")));
+}
+
+/*
+ * The workspace is there, and its id is printed before anything else; whether its agent runs is
+ * another matter, told on stderr and by the exit code.
+ */
+static int
+create_end(struct session *s, const struct create_flags *f, json_t *row)
+{
+    const char *id = json_string_value(json_object_get(row, "id"));
+    bool runs = true;
+    enum err err = ERR_OK;
+
+    if (!s->options.json)
+        printf("%s\n", id);
+    fflush(stdout);
+    if (!f->no_start && !f->no_wait)
+        err = workspace_await(s, id, 0, row, &runs);
+    if (err == ERR_OK && s->options.json)
+        output_json(row);
+    if (err == ERR_OK && !runs)
+        print_why(row);
+    return err == ERR_OK ? (runs ? EXIT_OK : EXIT_FAILED) : session_end(s, err);
+}
+
+int
+cmd_workspace_create(int argc, char **argv)
+{
+    AUTO_SESSION struct session s = {0};
+    AUTO_JSON json_t *body = json_object();
+    AUTO_JSON json_t *answer = NULL;
+    struct create_flags f = {0};
+    const struct option options[] = {
+        {"model", "MODEL", "the model's id (required)", .text = &f.model},
+        DESCRIBING_OPTIONS(f),
+        {"secret", "NAME", "a secret of its own; the value is read from stdin", .text = &f.secret},
+        {"no-start", NULL, "do not start it", .flag = &f.no_start},
+        {"no-wait", NULL, "do not wait until it is online", .flag = &f.no_wait},
+        CLIENT_OPTIONS(s.options),
+    };
+    const struct command_line line = {"purser workspace create", "NAME",
+        "Creates an agent, starts it and waits until it is online. A command behind -- replaces "
+        "the\n"
+        "runtime's own.",
+        ROWS(options), .positional_min = 1, .positional_max = 1, .takes_rest = true,
+        .too_many = "purser workspace create takes one NAME (a secret's value is read from stdin)"};
+    enum err err;
+
+    if (!session_begin(&s, &line, argc, argv))
+        return s.exit_code;
+    f.name = s.arguments.positional[0];
+    err = describe(&s, &f, body);
+    if (f.no_start)
+        json_object_set_new(body, "start", json_false());
+    if (err == ERR_OK && f.secret != NULL)
+        err = add_secret(body, f.secret, &s.error);
+    if (err == ERR_OK)
+        err = client_call(s.client, "POST", "/workspaces", body, &answer, &s.error);
+    return err == ERR_OK ? create_end(&s, &f, answer) : session_end(&s, err);
+}
+
+/* The model is a secret of the workspace, with a route of its own. */
+static enum err
+set_model(struct session *s, const char *model)
+{
+    AUTO_JSON json_t *body = json_pack("{s:s}", "model", model);
+
+    return session_workspace_call(
+        s, "PUT", s->arguments.positional[0], "/workspaces/%s/model", body, NULL);
+}
+
+int
+cmd_workspace_set(int argc, char **argv)
+{
+    AUTO_SESSION struct session s = {0};
+    AUTO_JSON json_t *body = json_object();
+    AUTO_JSON json_t *answer = NULL;
+    struct create_flags f = {0};
+    const struct option options[] = {
+        {"name", "NAME", "another name", .text = &f.name},
+        {"model", "MODEL", "another model; what runs is restarted with it", .text = &f.model},
+        DESCRIBING_OPTIONS(f),
+        CLIENT_OPTIONS(s.options),
+    };
+    const struct command_line line = {"purser workspace set", "WORKSPACE",
+        "Changes what a workspace is. What was not named stays. A command behind -- replaces its "
+        "own;\n"
+        "--parent \"\" puts it at the top.",
+        ROWS(options), .positional_min = 1, .positional_max = 1, .takes_rest = true};
+    const char *model;
+    enum err err = ERR_OK;
+
+    if (!session_begin(&s, &line, argc, argv))
+        return s.exit_code;
+    model = f.model;
+    f.model = NULL;
+    err = describe(&s, &f, body);
+    if (err == ERR_OK && json_object_size(body) == 0 && model == NULL)
+        err =
+            fail(&s.error, ERR_USAGE, "nothing to change was named (purser workspace set --help)");
+    if (err == ERR_OK && json_object_size(body) > 0)
+        err = session_workspace_call(
+            &s, "PATCH", s.arguments.positional[0], "/workspaces/%s", body, &answer);
+    if (err == ERR_OK && model != NULL)
+        err = set_model(&s, model);
+    if (err == ERR_OK && s.options.json)
+        output_json(answer);
+    else if (err == ERR_OK)
+        printf("changed%s\n",
+            json_is_true(json_object_get(answer, "needs_restart"))
+                ? "; restart it to apply (purser workspace restart)"
+                : "");
+    return session_end(&s, err);
+}

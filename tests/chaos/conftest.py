@@ -1,0 +1,16 @@
+"""The long forms of what must hold whatever dies when; on the integration tests' harness."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
+
+from harness import remove_traces  # noqa: E402
+
+
+def pytest_sessionfinish(exitstatus):
+    """After a failure everything stays to be looked at."""
+    if exitstatus == pytest.ExitCode.OK:
+        remove_traces()
