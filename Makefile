@@ -5,6 +5,7 @@
 #   make test        every suite; last line "N passed, N failed"
 #   make prove       the decisions against the oracle, at full size (half an hour)
 #   make mutation    small changes to core, each of which a test must notice
+#   make chaos       truth and kill storm at full size   CHAOS_CALLS=10000 CHAOS_KILLS=500
 #   make fuzz        FUZZ_SECONDS=60 of every fuzzer
 #   make bench       decisions and gateway; figures on standard output
 #   make format      lay the C sources out as .clang-format says
@@ -14,9 +15,11 @@ LISTEN ?= 127.0.0.1:8080
 STATE ?= ./var
 BUILD ?= build
 FUZZ_SECONDS ?= 60
+CHAOS_CALLS ?= 10000
+CHAOS_KILLS ?= 500
 
 MAKEFLAGS += --no-print-directory
-.PHONY: all build run test prove mutation fuzz bench format clean setup-build setup-test
+.PHONY: all build run test prove mutation chaos fuzz bench format clean setup-build setup-test
 
 all: build
 
@@ -43,8 +46,12 @@ mutation: setup-test
 fuzz: setup-test
 	@tools/fuzz $(FUZZ_SECONDS)
 
+chaos: build setup-test
+	@CHAOS_CALLS=$(CHAOS_CALLS) CHAOS_KILLS=$(CHAOS_KILLS) build/venv/bin/pytest -s tests/chaos
+
 bench: build setup-test
 	@bench/decide
+	@bench/drain
 	@bench/gateway
 
 format:

@@ -1,5 +1,5 @@
 /* Orgs, for the admin. */
-#include "api/impl.h"
+#include "api/budget.h"
 #include "store/org_row.h"
 
 enum { SLUG_MAX_BYTES = 63, NAME_MAX_BYTES = 255 };
@@ -62,6 +62,9 @@ org_create(struct call *c, struct error *e)
     code = store_tx_durable(c->api->o.store, insert_tx, &org, e);
     if (code == ERR_CONFLICT)
         return fail(e, ERR_CONFLICT, "the slug \"%.*s\" is taken", STR_ARG(org.slug));
+    /* Its default budget is in force before its first call. */
+    if (code == ERR_OK)
+        code = budgets_changed(c->api, e);
     return code == ERR_OK ? call_answer(c, 201, org_json(&org)) : code;
 }
 

@@ -30,6 +30,6 @@ int cmd_dispatch(const char *program, const char *summary, const struct cmd *tab
 int cmd_fail(const struct error *e);
 
 cmd_fn cmd_up, cmd_serve, cmd_workspace, cmd_secret, cmd_platform, cmd_usage, cmd_org, cmd_token,
-    cmd_sim, cmd_explain, cmd_registry, cmd_audit;
+    cmd_sim, cmd_explain, cmd_registry, cmd_audit, cmd_budget, cmd_ledger;
 
 #endif
