@@ -5,7 +5,8 @@
 #   make test        every suite; last line "N passed, N failed"
 #   make prove       the decisions against the oracle, at full size (half an hour)
 #   make mutation    small changes to core, each of which a test must notice
-#   make chaos       kill -9 of purserd, CHAOS_KILLS=200 times, while agents start and stop
+#   make chaos       truth, kill storms and agents' lives at full size   CHAOS_CALLS=10000
+#                    CHAOS_KILLS=500 CHAOS_AGENT_KILLS=200
 #   make fuzz        FUZZ_SECONDS=60 of every fuzzer
 #   make bench       decisions, gateway and store; figures on standard output   FULL=1
 #   make format      lay the C sources out as .clang-format says
@@ -15,7 +16,9 @@ LISTEN ?= 127.0.0.1:8080
 STATE ?= ./var
 BUILD ?= build
 FUZZ_SECONDS ?= 60
-CHAOS_KILLS ?= 200
+CHAOS_CALLS ?= 10000
+CHAOS_KILLS ?= 500
+CHAOS_AGENT_KILLS ?= 200
 
 MAKEFLAGS += --no-print-directory
 .PHONY: all build run test prove mutation chaos fuzz bench format clean setup-build setup-test
@@ -42,14 +45,16 @@ prove: build setup-test
 mutation: setup-test
 	@tools/mutation/run
 
-chaos: setup-test build
-	@CHAOS_KILLS=$(CHAOS_KILLS) BUILD_DIR=$(BUILD) build/venv/bin/python3 -m pytest -q -s tests/chaos
-
 fuzz: setup-test
 	@tools/fuzz $(FUZZ_SECONDS)
 
+chaos: build setup-test
+	@CHAOS_CALLS=$(CHAOS_CALLS) CHAOS_KILLS=$(CHAOS_KILLS) CHAOS_AGENT_KILLS=$(CHAOS_AGENT_KILLS) \
+	    build/venv/bin/pytest -q -s tests/chaos
+
 bench: build setup-test
 	@bench/decide
+	@bench/drain
 	@bench/gateway
 	@bench/store $(if $(filter 1 yes true,$(FULL)),--full)
 

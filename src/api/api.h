@@ -17,7 +17,7 @@
 #include "core/registry.h"
 #include "edge/edge.h"
 #include "launch/launch.h"
-#include "store/store.h"
+#include "store/budget_row.h"
 
 struct vault;
 struct api;
@@ -40,7 +40,9 @@ struct api_health {
     int64_t policy_age_ms;
     int64_t recorder_used; /* slots */
     int64_t recorder_slots;
-    struct str not_ok; /* why it is not healthy; empty: it is. Static text. */
+    int64_t recorder_waiting; /* slots that ended and are not booked yet */
+    int64_t drain_lag_ms;     /* how long the oldest of them has waited */
+    struct str not_ok;        /* why it is not healthy; empty: it is. Static text. */
 };
 typedef void api_health_fn(void *ctx, struct api_health *ret);
 
@@ -60,6 +62,14 @@ enum api_isolation {
     API_ISOLATION_NONE     /* the operator said so: shown as a warning everywhere */
 };
 
+/*
+ * Budgets or rate limits changed in the store: they are in force in the gateway when this returns.
+ */
+typedef enum err api_budgets_changed_fn(void *ctx, struct error *e);
+/* The gateway's sums for a budget in the period that runs; false: it does not know this budget. */
+typedef bool api_budget_sums_fn(
+    void *ctx, struct id budget, int64_t *ret_settled, int64_t *ret_committed);
+
 struct api_options {
     struct store *store;
     struct vault *vault;
@@ -77,6 +87,11 @@ struct api_options {
     void *health_ctx;
     api_reload_fn *reload_registry; /* may be NULL: there is nothing to reload */
     void *reload_ctx;
+    struct budget_default budget_default;              /* default_org_budget */
+    api_budgets_changed_fn *budgets_changed;           /* may be NULL, as budget_sums */
+    void (*budgets_recount)(void *ctx, struct id org); /* the ledger was corrected; may be NULL */
+    api_budget_sums_fn *budget_sums;
+    void *budgets_ctx;
     /* Settings */
     bool unregistered_model_warn; /* unregistered_model: warn */
     bool refuse_shadowed;         /* shadowed_credential: refuse */

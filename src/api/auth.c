@@ -50,6 +50,8 @@ who_of(const struct token_row *t)
         return t->read_only ? WHO_ORG_READ : WHO_ORG;
     case TOKEN_WORKSPACE:
         return WHO_WORKSPACE;
+    case TOKEN_USAGE:
+        return WHO_USAGE;
     default:
         return 0;
     }

@@ -11,6 +11,7 @@ enum {
     WHO_ORG = 4,        /* an org token that may write */
     WHO_ORG_READ = 8,   /* an org token that may only read */
     WHO_WORKSPACE = 16, /* a workspace's token, for its own workspace */
+    WHO_USAGE = 32,     /* a usage token: it may see what its workspace spent, and no more */
 };
 
 struct principal {
@@ -23,7 +24,7 @@ struct principal {
 
 /*
  * header is the Authorization header. ERR_UNAUTHORIZED when it is missing, malformed, unknown,
- * revoked or expired, or a usage token (those are for the gateway alone).
+ * revoked or expired.
  */
 enum err auth_principal(
     struct store *s, struct str header, struct principal *ret, struct error *e) MUST_CHECK;

@@ -51,7 +51,9 @@ health_get(struct call *c, struct error *e)
     struct api_health h = {.gateway_present = edge_gateway_present(a->o.edge),
         .policy_age_ms = edge_policy_age_ms(a->o.edge),
         .recorder_used = -1,
-        .recorder_slots = -1};
+        .recorder_slots = -1,
+        .recorder_waiting = -1,
+        .drain_lag_ms = -1};
     struct error store_error;
     bool touched = false;
     json_t *j;
@@ -66,8 +68,9 @@ health_get(struct call *c, struct error *e)
         h.not_ok.n == 0 ? "ok" : "failing", "version", PURSER_VERSION, "registry_fingerprint",
         json_hex(r->fingerprint, sizeof(r->fingerprint)), "gateway", (int)h.gateway_present,
         "policy_age_ms", number_or_null(h.policy_age_ms), "recorder",
-        json_pack("{s:o, s:o}", "used", number_or_null(h.recorder_used), "slots",
-            number_or_null(h.recorder_slots)),
+        json_pack("{s:o, s:o, s:o, s:o}", "used", number_or_null(h.recorder_used), "slots",
+            number_or_null(h.recorder_slots), "waiting", number_or_null(h.recorder_waiting),
+            "lag_ms", number_or_null(h.drain_lag_ms)),
         "uptime_ms", (json_int_t)(clock_ms() - a->started_ms), "vendors_unresolved", unresolved(c));
     json_object_set_new(j, "warnings", warnings(a));
     if (h.not_ok.n > 0)

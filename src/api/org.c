@@ -1,6 +1,8 @@
 /* Orgs, for the admin: made, shown, renamed. Their export, suspension and end: org_*.c. */
 #include "api/org.h"
 
+#include "api/budget.h"
+
 enum { SLUG_MAX_BYTES = 63, NAME_MAX_BYTES = 255 };
 
 json_t *
@@ -77,6 +79,9 @@ org_create(struct call *c, struct error *e)
         org.name = org.slug;
     if (code == ERR_OK)
         code = slug_taken(store_tx_durable(c->api->o.store, insert_tx, &org, e), &org, e);
+    /* Its default budget is in force before its first call. */
+    if (code == ERR_OK)
+        code = budgets_changed(c->api, e);
     return code == ERR_OK ? call_answer(c, 201, org_json(&org)) : code;
 }
 

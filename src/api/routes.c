@@ -117,6 +117,8 @@ who_name(unsigned who)
         return "a read-only org token";
     case WHO_WORKSPACE:
         return "a workspace token";
+    case WHO_USAGE:
+        return "a usage token";
     default:
         return "nobody";
     }

@@ -1,7 +1,9 @@
 /* What calls were made and what they cost, as the ledger has it. */
+#include "api/usage.h"
+
+#include "api/params.h"
 #include "api/workspace.h"
 #include "core/num.h"
-#include "store/ledger_row.h"
 #include "store/org_row.h"
 
 enum { ENTRIES_DEFAULT = 100, ENTRIES_MAX = 1000 };
@@ -18,6 +20,10 @@ struct usage_read {
     struct org_row *orgs;
     struct ledger_totals *org_totals;
     size_t orgs_n;
+    enum usage_group by[2];
+    struct usage_row *groups;
+    struct str (*labels)[2];
+    size_t groups_n;
 };
 
 static void
@@ -31,8 +37,8 @@ usage_fields(json_t *j, const struct usage *u)
     json_object_set_new(j, "reasoning_tokens", json_integer(u->reasoning));
 }
 
-static void
-totals_fields(json_t *j, const struct ledger_totals *t)
+void
+usage_totals_fields(json_t *j, const struct ledger_totals *t)
 {
     json_object_set_new(j, "calls", json_integer(t->calls));
     json_object_set_new(j, "failed", json_integer(t->failed));
@@ -42,18 +48,36 @@ totals_fields(json_t *j, const struct ledger_totals *t)
 }
 
 static json_t *
+bytes_id(const uint8_t bytes[static 16])
+{
+    struct id id;
+
+    memcpy(id.b, bytes, sizeof(id.b));
+    return json_id(id);
+}
+
+static json_t *
+price_json(const struct price *p)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "from_ms", (json_int_t)p->from_ms,
+        "above_tokens", (json_int_t)p->above_tokens, "input", (json_int_t)p->input, "output",
+        (json_int_t)p->output, "cache_read", (json_int_t)p->cache_read, "cache_write_5m",
+        (json_int_t)p->cache_write_5m, "cache_write_1h", (json_int_t)p->cache_write_1h);
+}
+
+static json_t *
 entry_json(const struct ledger_row *row)
 {
     const struct ledger_entry *x = &row->entry;
-    struct id call, workspace;
     json_t *j;
 
-    memcpy(call.b, x->call_id, sizeof(call.b));
-    memcpy(workspace.b, x->workspace_id, sizeof(workspace.b));
-    j = json_pack("{s:o, s:o, s:I, s:o, s:o, s:o}", "call_id", json_id(call), "workspace_id",
-        json_id(workspace), "attempt", (json_int_t)x->attempt, "kind",
+    j = json_pack("{s:o, s:o, s:I, s:o, s:o, s:o}", "call_id", bytes_id(x->call_id), "workspace_id",
+        bytes_id(x->workspace_id), "attempt", (json_int_t)x->attempt, "kind",
         json_str(ledger_kind_name(x->kind)), "state", json_str(ledger_state_name(x->state)),
         "certainty", json_str(ledger_certainty_name(x->certainty)));
+    json_object_set_new(j, "token_id", bytes_id(x->token_id));
+    json_object_set_new(j, "decision_id", bytes_id(x->decision_id));
+    json_object_set_new(j, "platform_key_id", bytes_id(x->key_id));
     json_object_set_new(j, "provider", json_str(str_from_cstr(x->provider)));
     json_object_set_new(j, "model_asked", json_str(str_from_cstr(x->model_asked)));
     json_object_set_new(j, "model_vendor", json_str(str_from_cstr(x->model_vendor)));
@@ -67,35 +91,46 @@ entry_json(const struct ledger_row *row)
     usage_fields(j, &x->usage);
     json_object_set_new(j, "cost_nano_usd", json_integer(x->cost_nano_usd));
     json_object_set_new(j, "bound_nano_usd", json_integer(x->bound_nano_usd));
+    json_object_set_new(j, "price_micro_usd_per_million", price_json(&x->price));
     json_object_set_new(j, "registry_fingerprint",
         json_hex(x->registry_fingerprint, sizeof(x->registry_fingerprint)));
     return j;
 }
 
+/* "workspace" or "workspace,day". */
 static enum err
-number_query(struct call *c, struct str name, int64_t max, int64_t *ret, struct error *e)
+groups_read(struct usage_read *u, struct error *e)
 {
     struct str text;
-    int64_t n = 0;
+    size_t comma;
 
-    if (!http_query_get(c->http, name, &text))
+    if (!http_query_get(u->c->http, STR("group_by"), &text))
         return ERR_OK;
-    if (!num_parse_i64(text, &n) || n < 0 || n > max)
-        return fail(e, ERR_INVALID_REQUEST, "?%.*s= is a number from 0", STR_ARG(name));
-    *ret = n;
-    return ERR_OK;
+    comma = str_find_char(text, ',');
+    if (usage_group_from_name(str_slice(text, 0, comma), &u->by[0]) &&
+        (comma == text.n || usage_group_from_name(str_slice(text, comma + 1, text.n), &u->by[1])))
+        return ERR_OK;
+    return fail(e, ERR_INVALID_REQUEST,
+        "?group_by= is one or two (a comma between) of org, workspace, model, provider, certainty, "
+        "day");
 }
 
 static enum err
 window_read(struct usage_read *u, struct error *e)
 {
     int64_t limit = ENTRIES_DEFAULT;
-    enum err code = number_query(u->c, STR("from_ms"), INT64_MAX, &u->from_ms, e);
+    enum err code = param_number(u->c, STR("from_ms"), 0, INT64_MAX, &u->from_ms, e);
 
     if (code == ERR_OK)
-        code = number_query(u->c, STR("to_ms"), INT64_MAX, &u->to_ms, e);
+        code = param_number(u->c, STR("to_ms"), 0, INT64_MAX, &u->to_ms, e);
     if (code == ERR_OK)
-        code = number_query(u->c, STR("limit"), ENTRIES_MAX, &limit, e);
+        code = param_time(u->c, STR("from"), &u->from_ms, e);
+    if (code == ERR_OK)
+        code = param_time(u->c, STR("to"), &u->to_ms, e);
+    if (code == ERR_OK)
+        code = param_number(u->c, STR("limit"), 0, ENTRIES_MAX, &limit, e);
+    if (code == ERR_OK)
+        code = groups_read(u, e);
     u->max = (size_t)limit;
     return code;
 }
@@ -140,6 +175,79 @@ entries_json(const struct usage_read *u)
     return list;
 }
 
+/* --- grouped ---------------------------------------------------------------------------------- */
+
+static enum err
+groups_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct usage_read *u = ctx;
+    struct arena *a = &u->c->http->arena;
+    const struct usage_filter f = {u->org, u->workspace, u->from_ms, u->to_ms};
+    enum err code = usage_row_list(tx, &f, u->by, a, &u->groups, &u->groups_n, e);
+
+    if (code != ERR_OK)
+        return code;
+    u->labels = arena_array(a, u->groups_n + 1, sizeof(*u->labels));
+    for (size_t i = 0; code == ERR_OK && i < u->groups_n; i++) {
+        for (int k = 0; code == ERR_OK && k < 2; k++)
+            code = usage_row_label(tx, u->by[k], u->groups[i].key[k], a, &u->labels[i][k], e);
+    }
+    return code;
+}
+
+void
+usage_group_fields(json_t *j, enum usage_group by, struct str key, struct str label)
+{
+    int64_t ms = 0;
+
+    switch (by) {
+    case USAGE_BY_NOTHING:
+    case USAGE_GROUP_COUNT:
+        return;
+    case USAGE_BY_ORG:
+        json_object_set_new(j, "org_id", json_str(key));
+        json_object_set_new(j, "slug", json_str(label));
+        return;
+    case USAGE_BY_WORKSPACE:
+        json_object_set_new(j, "workspace_id", json_str(key));
+        json_object_set_new(j, "workspace_name", json_str(label));
+        return;
+    case USAGE_BY_DAY:
+        (void)num_parse_i64(key, &ms);
+        json_object_set_new(j, "day_ms", json_integer(ms));
+        return;
+    case USAGE_BY_MODEL:
+    case USAGE_BY_PROVIDER:
+    case USAGE_BY_CERTAINTY:
+        json_object_set_new(j, usage_group_name(by).p, json_str(key));
+        return;
+    }
+}
+
+static enum err
+usage_grouped(struct usage_read *u, struct error *e)
+{
+    json_t *list, *j;
+    enum err code = store_read(u->c->api->o.store, groups_tx, u, e);
+
+    if (code != ERR_OK)
+        return code;
+    list = json_array();
+    for (size_t i = 0; i < u->groups_n; i++) {
+        json_t *row = json_object();
+
+        for (int k = 0; k < 2; k++)
+            usage_group_fields(row, u->by[k], u->groups[i].key[k], u->labels[i][k]);
+        usage_totals_fields(row, &u->groups[i].totals);
+        json_array_append_new(list, row);
+    }
+    j = json_pack("{s:I, s:o, s:o}", "from_ms", (json_int_t)u->from_ms, "to_ms", json_ms(u->to_ms),
+        "groups", list);
+    if (u->groups_n == USAGE_ROWS_MAX)
+        json_object_set_new(j, "truncated", json_true());
+    return call_answer(u->c, 200, j);
+}
+
 enum err
 usage_of_workspace(struct call *c, struct error *e)
 {
@@ -150,12 +258,14 @@ usage_of_workspace(struct call *c, struct error *e)
 
     if (code == ERR_OK)
         code = workspace_load(c, &w, e);
+    if (code == ERR_OK && u.by[0] != USAGE_BY_NOTHING)
+        return usage_grouped(&u, e);
     if (code == ERR_OK)
         code = store_read(c->api->o.store, org_tx, &u, e);
     if (code != ERR_OK)
         return code;
     j = json_pack("{s:o}", "workspace_id", json_id(c->id));
-    totals_fields(j, &u.totals);
+    usage_totals_fields(j, &u.totals);
     json_object_set_new(j, "entries", entries_json(&u));
     return call_answer(c, 200, j);
 }
@@ -174,7 +284,7 @@ usage_of_all(struct usage_read *u, struct error *e)
         json_t *j = json_pack(
             "{s:o, s:o}", "org_id", json_id(u->orgs[i].id), "slug", json_str(u->orgs[i].slug));
 
-        totals_fields(j, &u->org_totals[i]);
+        usage_totals_fields(j, &u->org_totals[i]);
         json_array_append_new(list, j);
     }
     return call_answer(c, 200, json_pack("{s:o}", "orgs", list));
@@ -187,6 +297,8 @@ usage_of_org(struct call *c, struct error *e)
     json_t *j;
     enum err code = window_read(&u, e);
 
+    if (code == ERR_OK && u.by[0] != USAGE_BY_NOTHING)
+        return usage_grouped(&u, e);
     if (code == ERR_OK && id_is_zero(c->org))
         return usage_of_all(&u, e);
     if (code == ERR_OK)
@@ -194,7 +306,7 @@ usage_of_org(struct call *c, struct error *e)
     if (code != ERR_OK)
         return code;
     j = json_pack("{s:o}", "org_id", json_id(c->org));
-    totals_fields(j, &u.totals);
+    usage_totals_fields(j, &u.totals);
     json_object_set_new(j, "entries", entries_json(&u));
     return call_answer(c, 200, j);
 }

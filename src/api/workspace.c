@@ -2,6 +2,7 @@
 #include "api/workspace.h"
 
 #include "api/agent.h"
+#include "api/budget.h"
 #include "api/family.h"
 #include "api/heartbeat.h"
 #include "api/plan.h"
@@ -154,6 +155,7 @@ struct patch {
     struct call *c;
     struct workspace_row w;
     bool renamed;
+    bool budget;
 };
 
 static enum err
@@ -164,7 +166,9 @@ patch_tx(struct store_tx *tx, void *ctx, struct error *e)
 
     if (code == ERR_OK && p->renamed)
         code = workspace_name_check(tx, &p->c->http->arena, &p->w, e);
-    return code != ERR_OK ? code : workspace_row_update(tx, &p->w, e);
+    if (code == ERR_OK)
+        code = workspace_row_update(tx, &p->w, e);
+    return code == ERR_OK && p->budget ? budget_put_monthly(tx, &p->w, e) : code;
 }
 
 enum err
@@ -184,12 +188,18 @@ workspace_patch(struct call *c, struct error *e)
     runtime = p.w.runtime;
     dir = p.w.workspace_dir;
     command = p.w.command;
+    p.budget = json_object_get(c->body, "budget_limit") != NULL;
+    if (p.budget && c->principal.who == WHO_WORKSPACE)
+        return fail(e, ERR_WRONG_CREDENTIAL_KIND,
+            "a workspace may not change its own budget: that is for the org or the admin");
     code = workspace_fields_read(c, &p.w, e);
     p.renamed = !str_equal(name, p.w.name);
     if (code == ERR_OK && p.w.runtime.n == 0)
         return fail(e, ERR_INVALID_REQUEST, "a workspace needs a runtime");
     if (code == ERR_OK)
         code = store_tx(c->api->o.store, patch_tx, &p, e);
+    if (code == ERR_OK && p.budget)
+        code = budgets_changed(c->api, e);
     if (code != ERR_OK)
         return call_not_found(code, "workspace not found", e);
     restart = !str_equal(runtime, p.w.runtime) || !str_equal(dir, p.w.workspace_dir) ||

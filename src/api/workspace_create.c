@@ -1,5 +1,6 @@
 /* POST /workspaces: every check that can be made is made before any row exists (SPEC 8). */
 #include "api/agent.h"
+#include "api/budget.h"
 #include "api/family.h"
 #include "api/plan.h"
 #include "api/secret.h"
@@ -233,6 +234,8 @@ create_tx(struct store_tx *tx, void *ctx, struct error *e)
         return fail(e, ERR_INVALID_REQUEST, "parent_id names no workspace of this org");
     for (size_t i = 0; code == ERR_OK && i < k->secrets_n; i++)
         code = secret_put_tx(tx, c->api, a, c->org, k->row.id, &k->secrets[i], e);
+    if (code == ERR_OK && k->row.has_budget_limit)
+        code = budget_put_monthly(tx, &k->row, e);
     if (code == ERR_OK)
         code = event_row_append(tx, &event, NULL, e);
     return code;
@@ -329,6 +332,8 @@ workspace_create(struct call *c, struct error *e)
     if (k.model.n > 0)
         create_add(&k, &model);
     code = store_tx_durable(c->api->o.store, create_tx, &k, e);
+    if (code == ERR_OK && k.row.has_budget_limit)
+        code = budgets_changed(c->api, e);
     if (code != ERR_OK)
         return code;
     /* The workspace is there now; a refused start is told by its status and last_error. */

@@ -1,5 +1,6 @@
 #include "api/workspace_fields.h"
 
+#include "api/budget.h"
 #include "api/launch_hints.h"
 
 #include "api/plan.h"
@@ -170,6 +171,9 @@ budget_read(struct call *c, struct workspace_row *w, struct error *e)
         return fail(
             e, ERR_INVALID_REQUEST, "budget_limit must be an integer >= 0 (USD cents) or null");
     }
+    if (json_integer_value(v) > BUDGET_SUM_MAX / BUDGET_NANO_PER_CENT)
+        return fail(e, ERR_INVALID_REQUEST, "budget_limit is above %lld cents, the largest",
+            (long long)(BUDGET_SUM_MAX / BUDGET_NANO_PER_CENT));
     w->has_budget_limit = !json_is_null(v);
     w->budget_limit_cents = json_is_null(v) ? 0 : json_integer_value(v);
     return ERR_OK;

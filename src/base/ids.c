@@ -111,3 +111,15 @@ clock_text(int64_t unix_ms, char ret[static 25])
     ret[23] = 'Z';
     ret[24] = '\0';
 }
+
+struct timespec
+clock_deadline(int64_t ms)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_nsec += ms % 1000 * 1000000;
+    t.tv_sec += ms / 1000 + t.tv_nsec / 1000000000;
+    t.tv_nsec %= 1000000000;
+    return t;
+}

@@ -5,6 +5,7 @@
 #include "base/error.h"
 
 #include <stdint.h>
+#include <time.h>
 
 struct id {
     uint8_t b[16];
@@ -21,6 +22,8 @@ bool id_is_zero(struct id id);
 
 int64_t clock_ms(void);           /* Unix milliseconds */
 int64_t clock_monotonic_ms(void); /* for intervals */
+/* So many milliseconds from now, as pthread_cond_timedwait() takes it. */
+struct timespec clock_deadline(int64_t ms);
 /* "2026-11-22T04:28:00.123Z" */
 void clock_text(int64_t unix_ms, char ret[static 25]);
 

@@ -24,7 +24,8 @@ static const struct {
 } files[] = {
     {"node-id", false},
     {"master-key", true},
-    {"checkpoint-key", true},
+    {"node-key", true},
+    {"alert-key", true},
     {"admin-token", true},
 };
 enum { FILES_N = sizeof(files) / sizeof(files[0]) };

@@ -13,6 +13,7 @@ enum { PAGE = 200 };
 struct trail {
     struct session session;
     const char *state;
+    const char *url; /* of a store, instead of a state directory */
     struct store *store;
     char workspace[ID_TEXT_BYTES]; /* empty: all of the org, or of every org */
 };
@@ -29,12 +30,19 @@ trail_cleanup(struct trail *t)
 #define TRAIL_OPTIONS(t)                                                                           \
     {"state", "DIR", "offline: read the store of this state directory (or of PURSER_STORE)",       \
         .text = &(t).state},                                                                       \
+        {"store", "URL", "offline: read this store (postgresql://...)", .text = &(t).url},         \
         CLIENT_OPTIONS((t).session.options)
+
+static bool
+is_offline(const struct trail *t)
+{
+    return t->state != NULL || t->url != NULL;
+}
 
 static enum err
 open_store(struct trail *t, struct error *e)
 {
-    AUTO_STORE_FLAGS struct store_flags f = {.state = t->state};
+    AUTO_STORE_FLAGS struct store_flags f = {.state = t->state, .store = t->url};
     int version;
 
     if (store_flags_url(&f, e) != ERR_OK)
@@ -58,17 +66,18 @@ trail_begin(
 
     if (!options_read(line, argc, argv, &s->arguments, &s->exit_code))
         return false;
-    if (t->state != NULL &&
+    if (is_offline(t) &&
         (s->options.org != NULL || s->options.server != NULL || s->options.token_file != NULL))
         err = fail(&s->error, ERR_USAGE,
-            "--state reads the whole store without a server: --org, --server and --token-file "
+            "--state and --store read the whole store without a server: --org, --server and "
+            "--token-file "
             "have no place beside it");
-    else if (t->state == NULL)
+    else if (!is_offline(t))
         err = client_open(&s->options, &s->client, &s->error);
     else
         err = open_store(t, &s->error);
     if (err == ERR_OK && workspace != NULL && *workspace != NULL) {
-        if (t->state == NULL)
+        if (!is_offline(t))
             err = workspace_ref(s->client, *workspace, t->workspace, &s->error);
         else if (id_parse(str_from_cstr(*workspace), &id))
             id_text(id, t->workspace);
@@ -144,7 +153,7 @@ each_record(struct trail *t, record_fn *each, void *ctx, struct error *e)
         json_t *row;
         size_t i;
         enum err err =
-            t->state == NULL ? page_online(t, from, &page, e) : page_offline(t, from, &page, e);
+            !is_offline(t) ? page_online(t, from, &page, e) : page_offline(t, from, &page, e);
 
         if (err != ERR_OK)
             return err;
@@ -222,27 +231,61 @@ struct chains {
     struct arena arena;
     struct audit_chain *rows;
     size_t n;
+    struct checkpoint_summary summary;
+    struct checkpoint_row *kept; /* from a file */
+    size_t kept_n;
+    struct str kept_why; /* the first of them that does not hold */
 };
 
 static enum err
 chains_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct chains *c = ctx;
+    enum err err = audit_chain_list(tx, (struct id){0}, &c->arena, &c->rows, &c->n, e);
 
-    return audit_chain_list(tx, (struct id){0}, &c->arena, &c->rows, &c->n, e);
+    if (err == ERR_OK)
+        err = checkpoint_row_verify_all(tx, (struct id){0}, &c->arena, &c->summary, e);
+    for (size_t i = 0; err == ERR_OK && c->kept_why.n == 0 && i < c->kept_n; i++)
+        err = checkpoint_row_verify(tx, &c->kept[i], &c->arena, &c->kept_why, e);
+    return err;
+}
+
+/* What "purser audit export" printed before, kept where nobody can change it. */
+static enum err
+read_kept(struct chains *c, const char *path, struct error *e)
+{
+    AUTO_JSON json_t *file = json_load_file(path, 0, NULL);
+    const json_t *list = json_object_get(file, "checkpoints");
+
+    if (!json_is_array(list))
+        return fail(e, ERR_USAGE, "%s is no export of checkpoints (purser audit export)", path);
+    c->kept_n = json_array_size(list);
+    c->kept = arena_array(&c->arena, c->kept_n + 1, sizeof(*c->kept));
+    for (size_t i = 0; i < c->kept_n; i++) {
+        if (audit_checkpoint_read(json_array_get(list, i), &c->kept[i], e) != ERR_OK)
+            return e->code;
+    }
+    return ERR_OK;
 }
 
 static enum err
-read_chains(struct trail *t, json_t **ret, struct error *e)
+read_chains(struct trail *t, const char *kept, json_t **ret, struct error *e)
 {
     struct chains c = {0};
-    enum err err;
+    enum err err = ERR_OK;
 
-    if (t->state == NULL)
+    if (!is_offline(t))
         return client_call(t->session.client, "GET", "/admin/audit/verify", NULL, ret, e);
-    err = store_read(t->store, chains_tx, &c, e);
+    if (kept != NULL)
+        err = read_kept(&c, kept, e);
     if (err == ERR_OK)
-        *ret = audit_chains_json(c.rows, c.n);
+        err = store_read(t->store, chains_tx, &c, e);
+    if (err == ERR_OK && c.kept_why.n > 0) {
+        c.summary.valid = false;
+        c.summary.why = arena_printf(&c.arena, "%s: %.*s", kept, STR_ARG(c.kept_why));
+    }
+    if (err == ERR_OK)
+        *ret = audit_chains_json(c.rows, c.n, &c.summary);
     arena_done(&c.arena);
     return err;
 }
@@ -267,7 +310,7 @@ org_of(const json_t *row)
 static void
 print_chains(const json_t *answer)
 {
-    const json_t *row;
+    const json_t *row, *checkpoints;
     size_t i;
 
     json_array_foreach(json_object_get(answer, "chains"), i, row)
@@ -278,6 +321,13 @@ print_chains(const json_t *answer)
             json_is_true(json_object_get(row, "valid")) ? "holds" : "BROKEN: ",
             text_of(row, "why"));
     }
+    checkpoints = json_object_get(answer, "checkpoints");
+    printf("%" JSON_INTEGER_FORMAT " checkpoints  %s%s\n",
+        json_integer_value(json_object_get(checkpoints, "count")),
+        json_is_true(json_object_get(checkpoints, "valid")) ? "agree" : "DISAGREE: ",
+        text_of(checkpoints, "why"));
+    json_array_foreach(json_object_get(checkpoints, "keys"), i, row)
+        printf("    signed with %s\n", json_string_value(row));
     printf("%s (What this cannot show: purser audit verify --help)\n",
         json_is_true(json_object_get(answer, "valid")) ? "Every chain holds."
                                                        : "The trail was tampered with.");
@@ -288,24 +338,72 @@ audit_verify_command(int argc, char **argv)
 {
     AUTO_TRAIL struct trail t = {0};
     AUTO_JSON json_t *answer = NULL;
-    const struct option options[] = {TRAIL_OPTIONS(t)};
+    const char *kept = NULL;
+    const struct option options[] = {
+        {"checkpoints", "FILE", "also hold it against these (purser audit export); offline only",
+            .text = &kept},
+        TRAIL_OPTIONS(t)};
     const struct command_line line = {"purser audit verify", "",
         "Walks the hash chains of decision records and ledger entries and names the first entry of "
-        "each\nthat was altered, is missing, doubled or out of order. Exit code 1 when there is "
-        "one.\nIt cannot show that the newest entries were cut off together with the head, or that "
-        "a whole\nchain was dropped, put back from an older copy or computed anew: for that, "
-        "compare entries and\nhead with those of an earlier look that was kept elsewhere.",
+        "each\nthat was altered, is missing, doubled or out of order, and holds the chains against "
+        "the signed\ncheckpoints: entries that were cut off, or a chain computed anew. Exit code 1 "
+        "when there is one.\nIt cannot show that the newest entries were removed together with the "
+        "checkpoints that saw them:\nfor that, keep checkpoints elsewhere (purser audit export) "
+        "and "
+        "give them with --checkpoints.",
         ROWS(options)};
 
     if (!trail_begin(&t, &line, argc, argv, NULL))
         return t.session.exit_code;
-    if (read_chains(&t, &answer, &t.session.error) != ERR_OK)
+    if (kept != NULL && !is_offline(&t))
+        return session_end(&t.session,
+            fail(&t.session.error, ERR_USAGE, "--checkpoints goes with --state or --store"));
+    if (read_chains(&t, kept, &answer, &t.session.error) != ERR_OK)
         return cmd_fail(&t.session.error);
     if (t.session.options.json)
         output_json(answer);
     else
         print_chains(answer);
     return json_is_true(json_object_get(answer, "valid")) ? EXIT_OK : EXIT_FAILED;
+}
+
+/* --- export ---------------------------------------------------------------------------------- */
+
+static enum err
+newest_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct chains *c = ctx;
+
+    return checkpoint_row_newest(tx, (struct id){0}, &c->arena, &c->kept, &c->kept_n, e);
+}
+
+static int
+audit_export_command(int argc, char **argv)
+{
+    AUTO_TRAIL struct trail t = {0};
+    AUTO_JSON json_t *answer = NULL;
+    const struct option options[] = {TRAIL_OPTIONS(t)};
+    const struct command_line line = {"purser audit export", "",
+        "Prints the newest signed checkpoint of every chain, with the public key that signed it. "
+        "Keep it\nwhere this machine cannot change it: purser audit verify --checkpoints holds a "
+        "store against it.",
+        ROWS(options)};
+    struct chains c = {0};
+    enum err err;
+
+    if (!trail_begin(&t, &line, argc, argv, NULL))
+        return t.session.exit_code;
+    if (!is_offline(&t))
+        err = client_call(
+            t.session.client, "GET", "/admin/audit/checkpoints", NULL, &answer, &t.session.error);
+    else
+        err = store_read(t.store, newest_tx, &c, &t.session.error);
+    if (err == ERR_OK && is_offline(&t))
+        answer = audit_checkpoints_json(c.kept, c.kept_n);
+    if (err == ERR_OK)
+        output_json(answer);
+    arena_done(&c.arena);
+    return session_end(&t.session, err);
 }
 
 /* --- replay ---------------------------------------------------------------------------------- */
@@ -419,6 +517,7 @@ cmd_audit(int argc, char **argv)
     static const struct cmd table[] = {
         {"decisions", audit_decisions_command, "list what was decided"},
         {"verify", audit_verify_command, "was anything altered, removed or put in?"},
+        {"export", audit_export_command, "print the signed checkpoints, to be kept elsewhere"},
         {"replay", audit_replay_command, "make the decisions again and compare"},
         {"secrets", cmd_audit_secrets, "what is stored where it should not be?"},
     };

@@ -31,7 +31,7 @@ cmd_backup(int argc, char **argv)
     int code;
 
     options[line.options_n++] = (struct option){"without-keys", NULL,
-        "leave out master-key, checkpoint-key and admin-token", .flag = &wish.without_keys};
+        "leave out master-key, node-key and admin-token", .flag = &wish.without_keys};
     options[line.options_n++] = (struct option){"without-store", NULL,
         "only the state directory's files (a PostgreSQL store: pg_dump)",
         .flag = &wish.without_store};

@@ -41,7 +41,7 @@ static void
 look_at_modes(struct doctor *d)
 {
     static const char *const names[] = {
-        "master-key", "admin-token", "checkpoint-key", "node-id", "purser.db", "recorder"};
+        "master-key", "admin-token", "node-key", "node-id", "purser.db", "recorder"};
     struct stat folder, st;
     int wrong = 0;
 

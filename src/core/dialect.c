@@ -4,6 +4,7 @@ static const struct str dialect_names[DIALECT_COUNT] = {
     [DIALECT_ANTHROPIC] = STR_INIT("anthropic"),
     [DIALECT_OPENAI_CHAT] = STR_INIT("openai-chat"),
     [DIALECT_OPENAI_RESPONSES] = STR_INIT("openai-responses"),
+    [DIALECT_OPENAI_EMBEDDINGS] = STR_INIT("openai-embeddings"),
 };
 
 static const struct str header_names[AUTH_HEADER_COUNT] = {

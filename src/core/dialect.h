@@ -1,13 +1,14 @@
-/* The three wire dialects an agent may speak, and how a vendor wants its credential. */
+/* The wire dialects an agent may speak, and how a vendor wants its credential. */
 #ifndef CORE_DIALECT_H
 #define CORE_DIALECT_H
 
 #include "core/str.h"
 
 enum dialect {
-    DIALECT_ANTHROPIC,        /* POST {base}/v1/messages; base without /v1 */
-    DIALECT_OPENAI_CHAT,      /* POST {base}/chat/completions; base with /v1 */
-    DIALECT_OPENAI_RESPONSES, /* POST {base}/responses; base with /v1 */
+    DIALECT_ANTHROPIC,         /* POST {base}/v1/messages; base without /v1 */
+    DIALECT_OPENAI_CHAT,       /* POST {base}/chat/completions; base with /v1 */
+    DIALECT_OPENAI_RESPONSES,  /* POST {base}/responses; base with /v1 */
+    DIALECT_OPENAI_EMBEDDINGS, /* POST {base}/embeddings; base with /v1 */
     DIALECT_COUNT
 };
 
@@ -21,7 +22,7 @@ enum auth_header {
     AUTH_HEADER_COUNT
 };
 
-/* "anthropic", "openai-chat", "openai-responses": as the registry file spells them. */
+/* "anthropic", "openai-chat", "openai-responses", "openai-embeddings": as the registry file spells them. */
 struct str dialect_name(enum dialect d);
 bool dialect_from_name(struct str name, enum dialect *ret);
 struct str auth_header_name(enum auth_header h);

@@ -1,7 +1,7 @@
 /*
  * How purserd hands the platform's keys to the gateway: one message over a Unix socket, then the
- * connection closes. Magic, number of keys, then for each key its id, the lengths, the provider's
- * name and the key. Both ends are on one machine: numbers are in its own byte order.
+ * connection closes. Magic, number of keys, then for each key its id, its weight, the lengths, the
+ * provider's name and the key. Both ends are on one machine: numbers are in its own byte order.
  */
 #ifndef CORE_KEYWIRE_H
 #define CORE_KEYWIRE_H
@@ -20,12 +20,14 @@ struct keywire_header {
 
 struct keywire_key_header {
     uint8_t id[16];
+    uint32_t weight; /* among the keys of one provider; at least 1 */
     uint32_t provider_n;
     uint32_t value_n;
 };
 
 struct keywire_key {
     uint8_t id[16];
+    uint32_t weight;
     struct str provider;
     struct str value;
 };
@@ -47,6 +49,7 @@ keywire_next(struct str message, size_t *offset, struct keywire_key *ret)
     if (h.provider_n > message.n - at || h.value_n > message.n - at - h.provider_n)
         return false;
     memcpy(ret->id, h.id, sizeof(ret->id));
+    ret->weight = h.weight;
     ret->provider = (struct str){message.p + at, h.provider_n};
     ret->value = (struct str){message.p + at + h.provider_n, h.value_n};
     *offset = at + h.provider_n + h.value_n;

@@ -13,15 +13,18 @@
 #ifndef CORE_POLICY_H
 #define CORE_POLICY_H
 
+#include "core/budget.h"
 #include "core/dialect.h"
+#include "core/limit.h"
 #include "core/price.h"
 
 #include <stdatomic.h>
 
 enum {
-    POLICY_VERSION = 1,
+    POLICY_VERSION = 2,
     POLICY_ROUTES_MAX = 256, /* one bit each in a grant */
     POLICY_PRICES_MAX = 8,
+    POLICY_TARGETS_MAX = 4, /* places to try, one after the other */
     POLICY_NAME_MAX = 63,
 };
 
@@ -44,15 +47,27 @@ struct policy_endpoint {
     char path[96];                      /* of the base URL, without a slash at the end */
 };
 
-/* One platform model. */
-struct policy_route {
-    char id[POLICY_NAME_MAX + 1];           /* what the agent asks for */
+/* One vendor that serves a platform model. */
+struct policy_target {
     char vendor_model[POLICY_NAME_MAX + 1]; /* what the vendor is asked for */
     char provider[40];                      /* whose key is injected */
     int64_t max_output;
+    int64_t max_prompt; /* the model's context window in tokens; 0: not known */
+    /* How long to wait for the vendor: a connection, the first byte, each byte after it. */
+    uint32_t connect_ms, first_byte_ms, idle_ms;
+    /* The client left: 0: hang up; otherwise go on reading so long, to learn the exact usage... */
+    uint32_t drain_ms;
+    int64_t drain_nano_usd; /* ... unless the call seems to cost more than this by then */
     uint32_t prices_n;
     struct price prices[POLICY_PRICES_MAX];
     struct policy_endpoint endpoint[DIALECT_COUNT];
+};
+
+/* One platform model and who serves it: the first target, then, on failure, the next ones. */
+struct policy_route {
+    char id[POLICY_NAME_MAX + 1]; /* what the agent asks for */
+    uint32_t targets_n;
+    struct policy_target targets[POLICY_TARGETS_MAX];
 };
 
 struct policy_token {
@@ -65,6 +80,11 @@ struct policy_token {
     uint8_t decision_id[16];
     int64_t expires_ms; /* 0: never */
     uint64_t grant[POLICY_ROUTES_MAX / 64];
+    /* Places in the counters file of the policy's counters_generation. */
+    uint32_t budgets_n;
+    uint32_t budgets[BUDGETS_PER_CALL_MAX];
+    uint32_t limits[LIMITS_PER_CALL]; /* LIMIT_NONE: no such limit */
+    uint32_t unused;
 };
 
 struct policy_header {
@@ -74,6 +94,7 @@ struct policy_header {
     _Atomic int64_t published_ms; /* purserd's last sign of life, Unix ms */
     int64_t max_age_ms;           /* older than that: the gateway refuses */
     uint8_t registry_fingerprint[32];
+    uint64_t counters_generation; /* of the counters file that the tokens' places are in */
     uint32_t routes_n;
     uint32_t token_slots; /* a power of two */
     uint64_t routes_off;

@@ -128,18 +128,26 @@ recorder_slot_free(const struct recorder *r, uint32_t i)
     publish(r, i, RECORDER_FREE);
 }
 
-/* The newest whole copy; an empty one when nothing was written yet. */
+/*
+ * The newest whole copy; an empty one when nothing was written yet. When something was and no copy
+ * is whole, the attempt may have been sent: RESERVED. A copy may be overwritten while it is read, so
+ * it is checked where it cannot change any more.
+ */
 static struct recorder_progress
 newest_progress(const struct recorder_slot *slot)
 {
-    struct recorder_progress best = {0};
+    struct recorder_progress best = {0}, p;
+    bool torn = false;
 
     for (int i = 0; i < 2; i++) {
-        const struct recorder_progress *p = &slot->progress[i];
-
-        if (p->seq > best.seq && p->checksum == progress_checksum(p))
-            best = *p;
+        memcpy(&p, &slot->progress[i], sizeof(p));
+        if (p.checksum != progress_checksum(&p))
+            torn = torn || p.seq != 0 || p.checksum != 0;
+        else if (p.seq > best.seq)
+            best = p;
     }
+    if (best.seq == 0 && torn)
+        best.counted = RECORDER_RESERVED;
     return best;
 }
 
@@ -148,7 +156,9 @@ end_state(const struct recorder_progress *p)
 {
     const unsigned exact = USAGE_INPUT_SEEN | USAGE_FINAL;
 
-    if (p->vendor_status >= 400 || p->end == RECORDER_NEVER_SENT)
+    if (p->vendor_status >= 400 || p->end == RECORDER_NEVER_SENT || p->counted == RECORDER_INTENT)
+        return LEDGER_FAILED;
+    if ((p->flags & USAGE_REFUSED) != 0 && (p->flags & USAGE_INPUT_SEEN) == 0)
         return LEDGER_FAILED;
     if (p->end == RECORDER_RUNNING)
         return LEDGER_RECOVERED;
@@ -172,44 +182,78 @@ is_countable(const struct usage *u)
     return true;
 }
 
+/* What an attempt that ended so is booked as. */
+struct booking {
+    struct usage usage;
+    struct price price;
+    enum ledger_certainty certainty;
+    int64_t cost_nano_usd;
+};
+
 /* Usage, certainty and cost. The bound stands wherever nothing better is known. */
-static void
-book(
-    const struct recorder_open *open, const struct recorder_progress *p, struct ledger_entry *entry)
+static struct booking
+book(const struct recorder_open *open, const struct recorder_progress *p)
 {
     const unsigned exact = USAGE_INPUT_SEEN | USAGE_FINAL;
+    bool is_exact = (p->flags & exact) == exact;
+    struct booking b = {.certainty = LEDGER_BOUND, .cost_nano_usd = open->bound_nano_usd};
+    struct usage usage;
     const struct price *tier;
+    int64_t cost;
 
-    entry->certainty = LEDGER_BOUND;
-    entry->cost_nano_usd = open->bound_nano_usd;
-    entry->usage = (struct usage){.input = open->prompt_bound, .output = open->output_bound};
+    b.usage = (struct usage){.input = open->prompt_bound, .output = open->output_bound};
     if (open->tiers_n > 0 && open->tiers_n <= RECORDER_TIERS_MAX)
-        entry->price = open->tiers[0];
-    if (entry->state == LEDGER_FAILED) {
-        entry->certainty = LEDGER_EXACT;
-        entry->cost_nano_usd = 0;
-        entry->usage = (struct usage){0};
-    } else if ((p->flags & USAGE_INPUT_SEEN) != 0 && open->tiers_n <= RECORDER_TIERS_MAX &&
-        is_countable(&p->counts)) {
-        struct usage usage =
-            (p->flags & exact) == exact ? p->counts : usage_estimate(&p->counts, p->text_bytes);
-        int64_t cost;
-
-        /*
-         * The text may be richer in bytes than in tokens; beyond the bound only the vendor's own
-         * count goes.
-         */
-        if (usage.output > open->output_bound)
-            usage.output =
-                p->counts.output > open->output_bound ? p->counts.output : open->output_bound;
-        tier = price_find(open->tiers, open->tiers_n, open->opened_ms, usage_prompt_tokens(&usage));
-        if (tier == NULL || !price_cost(tier, &usage, &cost))
-            return;
-        entry->certainty = (p->flags & exact) == exact ? LEDGER_EXACT : LEDGER_ESTIMATED;
-        entry->usage = usage;
-        entry->price = *tier;
-        entry->cost_nano_usd = cost;
+        b.price = open->tiers[0];
+    if (end_state(p) == LEDGER_FAILED) {
+        b.certainty = LEDGER_EXACT;
+        b.cost_nano_usd = 0;
+        b.usage = (struct usage){0};
+        return b;
     }
+    if ((p->flags & USAGE_INPUT_SEEN) == 0 || open->tiers_n > RECORDER_TIERS_MAX ||
+        !is_countable(&p->counts))
+        return b;
+    usage = is_exact ? p->counts : usage_estimate(&p->counts, p->text_bytes);
+    /*
+     * The text may be richer in bytes than in tokens; beyond the bound only the vendor's own count
+     * goes.
+     */
+    if (usage.output > open->output_bound)
+        usage.output =
+            p->counts.output > open->output_bound ? p->counts.output : open->output_bound;
+    tier = price_find(open->tiers, open->tiers_n, open->opened_ms, usage_prompt_tokens(&usage));
+    if (tier == NULL || !price_cost(tier, &usage, &cost))
+        return b;
+    b.certainty = is_exact ? LEDGER_EXACT : LEDGER_ESTIMATED;
+    b.usage = usage;
+    b.price = *tier;
+    b.cost_nano_usd = cost;
+    return b;
+}
+
+int64_t
+recorder_cost(const struct recorder_open *open, const struct recorder_progress *p)
+{
+    return book(open, p).cost_nano_usd;
+}
+
+int64_t
+recorder_remaining_bound(
+    const struct recorder_open *open, const struct usage *counts, unsigned flags)
+{
+    struct usage most = *counts;
+    const struct price *tier;
+    int64_t cost;
+
+    if ((flags & USAGE_INPUT_SEEN) == 0 || open->tiers_n > RECORDER_TIERS_MAX ||
+        !is_countable(counts))
+        return open->bound_nano_usd;
+    if (most.output < open->output_bound)
+        most.output = open->output_bound;
+    tier = price_find(open->tiers, open->tiers_n, open->opened_ms, usage_prompt_tokens(&most));
+    if (tier == NULL || !price_cost(tier, &most, &cost) || cost > open->bound_nano_usd)
+        return open->bound_nano_usd;
+    return cost;
 }
 
 static void
@@ -245,6 +289,7 @@ recorder_slot_read(const struct recorder *r, uint32_t i, struct ledger_entry *re
     const struct recorder_open *open = &slot->open;
     struct recorder_progress p;
     struct ledger_entry entry = {.kind = LEDGER_CALL};
+    struct booking booking;
 
     p = newest_progress(slot);
     memcpy(entry.call_id, open->call_id, sizeof(entry.call_id));
@@ -270,7 +315,55 @@ recorder_slot_read(const struct recorder *r, uint32_t i, struct ledger_entry *re
     entry.vendor_status = p.vendor_status;
     entry.bound_nano_usd = open->bound_nano_usd;
     entry.state = end_state(&p);
-    book(open, &p, &entry);
+    booking = book(open, &p);
+    entry.usage = booking.usage;
+    entry.price = booking.price;
+    entry.certainty = booking.certainty;
+    entry.cost_nano_usd = booking.cost_nano_usd;
     *ret = entry;
     return slot->open_checksum == checksum(open, sizeof(*open));
+}
+
+bool
+recorder_slot_hold(const struct recorder *r, uint32_t i, struct recorder_hold *ret)
+{
+    const struct recorder_slot *slot = recorder_slot_at(r, i);
+    struct recorder_hold hold = {.state = recorder_slot_state(r, i)};
+    struct recorder_open open;
+    struct recorder_progress p;
+    uint64_t sum;
+
+    if (hold.state == RECORDER_FREE)
+        return false;
+    memcpy(&open, &slot->open, sizeof(open));
+    sum = slot->open_checksum;
+    p = newest_progress(slot);
+    atomic_thread_fence(memory_order_acquire);
+    /* Closed, freed or opened anew meanwhile: this was half of two things. */
+    if (recorder_slot_state(r, i) != hold.state || sum != checksum(&open, sizeof(open)) ||
+        sum != slot->open_checksum || open.budgets_n > BUDGETS_PER_CALL_MAX)
+        return false;
+    hold.counted =
+        p.counted <= RECORDER_SETTLED ? (enum recorder_counted)p.counted : RECORDER_RESERVED;
+    hold.budgets_n = open.budgets_n;
+    hold.counters_generation = open.counters_generation;
+    memcpy(hold.budgets, open.budgets, sizeof(hold.budgets));
+    memcpy(hold.budget_tags, p.budget_tags, sizeof(hold.budget_tags));
+    memcpy(hold.limits, open.limits, sizeof(hold.limits));
+    hold.opened_ms = open.opened_ms;
+    hold.reserved_nano =
+        p.counted == RECORDER_INTENT || p.seq == 0 ? open.bound_nano_usd : p.reserved_nano;
+    if (is_countable(&p.counts))
+        hold.tokens = usage_prompt_tokens(&p.counts) + p.counts.output;
+    *ret = hold;
+    return true;
+}
+
+void
+recorder_slot_mark(const struct recorder *r, uint32_t i, enum recorder_counted counted)
+{
+    struct recorder_progress p = newest_progress(recorder_slot_at(r, i));
+
+    p.counted = counted;
+    recorder_slot_progress(r, i, &p);
 }

@@ -16,13 +16,15 @@
 #ifndef CORE_RECORDER_H
 #define CORE_RECORDER_H
 
+#include "core/budget.h"
 #include "core/ledger.h"
+#include "core/limit.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
 
 enum {
-    RECORDER_VERSION = 1,
+    RECORDER_VERSION = 2,
     RECORDER_SLOT_BYTES = 1024,
     RECORDER_HEADER_BYTES = 4096,
     RECORDER_LOCK_OFF = 1024, /* the lock of lane i is byte RECORDER_LOCK_OFF + i of the file */
@@ -34,6 +36,18 @@ enum recorder_slot_state { RECORDER_FREE, RECORDER_OPEN, RECORDER_DONE };
 
 /* How an attempt ended, as far as the worker knows. */
 enum recorder_end { RECORDER_RUNNING, RECORDER_ENDED, RECORDER_CLIENT_LEFT, RECORDER_NEVER_SENT };
+
+/*
+ * How far an attempt got with budgets and rate limits, so that after the death of its worker
+ * everybody knows what was added to the counters. In INTENT and SETTLING that is not known: what
+ * may have been reserved stays reserved until purserd's rebuild. No byte goes upstream in INTENT.
+ */
+enum recorder_counted {
+    RECORDER_INTENT, /* about to reserve; also: nothing but the opening was written */
+    RECORDER_RESERVED,
+    RECORDER_SETTLING,
+    RECORDER_SETTLED,
+};
 
 /* Written once, before the attempt. */
 struct recorder_open {
@@ -51,11 +65,16 @@ struct recorder_open {
     uint32_t attempt;
     uint8_t dialect;
     uint8_t tiers_n;
-    uint8_t unused[2];
+    uint8_t budgets_n;
+    uint8_t unused;
     struct price tiers[RECORDER_TIERS_MAX]; /* in force when it opened */
     char provider[LEDGER_PROVIDER_MAX + 1];
     char model_asked[64];
     char model_vendor[64];
+    /* What it counts against: places in the counters file of that generation. */
+    uint64_t counters_generation;
+    struct budget_ref budgets[BUDGETS_PER_CALL_MAX];
+    uint32_t limits[LIMITS_PER_CALL];
 };
 
 /* Written as usage comes in, and once more at the end. */
@@ -68,7 +87,11 @@ struct recorder_progress {
     uint32_t flags;        /* enum usage_flag */
     uint32_t end;          /* enum recorder_end */
     uint32_t seq;
-    char model_answered[32];
+    uint32_t counted; /* enum recorder_counted */
+    uint32_t unused;
+    int64_t reserved_nano; /* what is held in each budget now */
+    uint16_t budget_tags[BUDGETS_PER_CALL_MAX];
+    char model_answered[48];
     uint64_t checksum;
 };
 
@@ -143,12 +166,42 @@ void recorder_slot_close(const struct recorder *r, uint32_t slot, struct recorde
 uint32_t recorder_lane_reap(const struct recorder *r, uint32_t lane);
 
 /*
+ * What a slot holds in the counters, for purserd's rebuild and for settling what a dead worker left.
+ */
+struct recorder_hold {
+    enum recorder_slot_state state;
+    enum recorder_counted counted;
+    unsigned budgets_n;
+    uint64_t counters_generation;
+    struct budget_ref budgets[BUDGETS_PER_CALL_MAX];
+    uint16_t budget_tags[BUDGETS_PER_CALL_MAX];
+    uint32_t limits[LIMITS_PER_CALL];
+    int64_t opened_ms;
+    int64_t reserved_nano; /* the bound while it is not known whether it was reserved */
+    int64_t tokens;        /* of all kinds, as counted so far */
+};
+
+/* Any process, any time. False: free, damaged, or it was being rewritten just then. */
+bool recorder_slot_hold(const struct recorder *r, uint32_t slot, struct recorder_hold *ret);
+
+/*
+ * The bound of a call that is half known: the exact input once it was seen, and the output that may
+ * still come. What a reservation is shrunk to; never more than the bound of the opening.
+ */
+int64_t recorder_remaining_bound(
+    const struct recorder_open *open, const struct usage *counts, unsigned flags);
+/* What a call that ended so costs: what recorder_slot_read() will book. */
+int64_t recorder_cost(const struct recorder_open *open, const struct recorder_progress *p);
+
+/*
  * purserd: turns a slot that is done into the entry to book; a worker that died before the end
  * makes
- * it "recovered". False when the part written at the opening is damaged (a power cut): *ret holds
+ * it "recovered", or "failed" when it died before anything can have been sent. False when the part written at the opening is damaged (a power cut): *ret holds
  * what is left of it and must not be booked.
  */
 bool recorder_slot_read(const struct recorder *r, uint32_t slot, struct ledger_entry *ret);
+/* purserd: writes down in a slot that is done how far the counters got with it. */
+void recorder_slot_mark(const struct recorder *r, uint32_t slot, enum recorder_counted counted);
 /* purserd: after the entry's commit. */
 void recorder_slot_free(const struct recorder *r, uint32_t slot);
 

@@ -24,6 +24,21 @@ registry_runtime_find(const struct registry *r, struct str name)
     return NULL;
 }
 
+bool
+registry_target_at(const struct registry *r, const struct registry_platform_model *m, uint32_t n,
+    struct registry_target *ret)
+{
+    const struct registry_target *fallbacks =
+        (const struct registry_target *)(const void *)((const char *)r + m->fallbacks.off);
+
+    if (n > m->fallbacks.n)
+        return false;
+    *ret = n > 0 ? fallbacks[n - 1]
+                 : (struct registry_target){
+                       m->provider, m->vendor_model, m->max_output, m->max_prompt, m->prices};
+    return true;
+}
+
 const struct registry_platform_model *
 registry_platform_model_find(const struct registry *r, struct str id)
 {

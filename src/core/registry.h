@@ -60,12 +60,18 @@ struct registry_provider {
     struct registry_endpoint endpoint[DIALECT_COUNT];
     struct registry_verify verify;
     struct rlist models; /* struct registry_vendor_model: what the vendor bills, by its own ids */
+    /* How long the gateway waits for it; 0: the gateway's own default. */
+    uint32_t connect_ms, first_byte_ms, idle_ms;
+    /* After the client left: 0: hang up; otherwise read on so long, up to that cost (0: any). */
+    uint32_t drain_ms;
+    int64_t drain_nano_usd;
 };
 
 /* A vendor's model with its price list. */
 struct registry_vendor_model {
     struct rstr id;
     int64_t max_output;  /* the model's maximum of output tokens */
+    int64_t max_prompt;  /* its context window; 0: not known */
     struct rlist prices; /* struct price */
 };
 
@@ -97,14 +103,28 @@ struct registry_runtime {
     struct rlist files;              /* struct registry_file */
 };
 
-/* A model on the platform's menu: what the gateway can route, price and meter. */
-struct registry_platform_model {
-    struct rstr id;           /* what the agent asks for, e.g. "anthropic/claude-opus-4-7" */
+/* One vendor's offer of a platform model. */
+struct registry_target {
     uint32_t provider;        /* index of the upstream vendor's entry */
     struct rstr vendor_model; /* what the vendor is asked for */
     int64_t max_output;       /* the model's maximum of output tokens */
+    int64_t max_prompt;       /* its context window; 0: not known */
     struct rlist prices;      /* struct price */
 };
+
+/* A model on the platform's menu: what the gateway can route, price and meter. */
+struct registry_platform_model {
+    struct rstr id; /* what the agent asks for, e.g. "anthropic/claude-opus-4-7" */
+    /* The first target, as in struct registry_target. */
+    uint32_t provider;
+    struct rstr vendor_model;
+    int64_t max_output;
+    int64_t max_prompt;
+    struct rlist prices;
+    struct rlist fallbacks; /* struct registry_target: tried in this order when the first fails */
+};
+
+enum { REGISTRY_TARGETS_MAX = 4 }; /* the first one included */
 
 struct registry {
     uint32_t magic;
@@ -180,6 +200,10 @@ registry_prices(const struct registry *r, const struct registry_platform_model *
 {
     return (const struct price *)(const void *)((const char *)r + m->prices.off);
 }
+
+/* The n-th place where the model is served, 0 first; false when there are not so many. */
+bool registry_target_at(const struct registry *r, const struct registry_platform_model *m,
+    uint32_t n, struct registry_target *ret);
 
 /* NULL when there is none. Names compare byte for byte. */
 const struct registry_provider *registry_provider_find(const struct registry *r, struct str name);

@@ -1,61 +1,38 @@
 #include "core/usage.h"
 
 #include "core/scan.h"
+#include "core/usage_shape.h"
 
-enum line {
-    LINE_FIELD, /* in the name of a field */
-    LINE_DATA,  /* in the value of a data field */
-    LINE_TEXT,  /* in the rest of one that carries nothing but a piece of text */
-    LINE_SKIP,  /* in a line that says nothing to us */
-};
-
-enum key {
-    KEY_OTHER,
-    KEY_TYPE,
-    KEY_MESSAGE,
-    KEY_USAGE,
-    KEY_MODEL,
-    KEY_STOP_REASON,
-    KEY_TEXT,
-    KEY_CACHE_CREATION,
-    KEY_OUTPUT_DETAILS,
-    KEY_COUNT_FIRST, /* from here on: counts of tokens */
-    KEY_INPUT = KEY_COUNT_FIRST,
-    KEY_OUTPUT,
-    KEY_CACHE_READ,
-    KEY_CACHE_WRITE,
-    KEY_WRITE_5M,
-    KEY_WRITE_1H,
-    KEY_REASONING,
-};
-
-static const struct {
-    struct str name;
-    enum key key;
-} key_names[] = {
-    {STR_INIT("type"), KEY_TYPE},
-    {STR_INIT("message"), KEY_MESSAGE},
-    {STR_INIT("usage"), KEY_USAGE},
-    {STR_INIT("model"), KEY_MODEL},
-    {STR_INIT("stop_reason"), KEY_STOP_REASON},
-    {STR_INIT("text"), KEY_TEXT},
-    {STR_INIT("thinking"), KEY_TEXT},
-    {STR_INIT("partial_json"), KEY_TEXT},
-    {STR_INIT("cache_creation"), KEY_CACHE_CREATION},
-    {STR_INIT("output_tokens_details"), KEY_OUTPUT_DETAILS},
-    {STR_INIT("input_tokens"), KEY_INPUT},
-    {STR_INIT("output_tokens"), KEY_OUTPUT},
-    {STR_INIT("cache_read_input_tokens"), KEY_CACHE_READ},
-    {STR_INIT("cache_creation_input_tokens"), KEY_CACHE_WRITE},
-    {STR_INIT("ephemeral_5m_input_tokens"), KEY_WRITE_5M},
-    {STR_INIT("ephemeral_1h_input_tokens"), KEY_WRITE_1H},
-    {STR_INIT("thinking_tokens"), KEY_REASONING},
-};
-
-enum event { EVENT_OTHER, EVENT_DELTA, EVENT_STOP, EVENT_ERROR };
+/* What a string is to us. */
+enum role { ROLE_SKIP, ROLE_KEY, ROLE_WORD };
 
 /* What stands around the text of a delta behind its type: ,"index":0,"delta":{"type": ... "}} */
 enum { TEXT_OVERHEAD = 51 };
+
+#define COUNT(raw) [raw] = {.kind = USAGE_NODE_COUNT, .count = raw}
+
+const struct usage_node usage_count_nodes[USAGE_RAW_N] = {
+    COUNT(USAGE_RAW_INPUT),
+    COUNT(USAGE_RAW_OUTPUT),
+    COUNT(USAGE_RAW_READ),
+    COUNT(USAGE_RAW_WRITE),
+    COUNT(USAGE_RAW_WRITE_5M),
+    COUNT(USAGE_RAW_WRITE_1H),
+    COUNT(USAGE_RAW_REASONING),
+    COUNT(USAGE_RAW_TOTAL),
+    COUNT(USAGE_RAW_MISS),
+    COUNT(USAGE_RAW_STATUS),
+};
+const struct usage_node usage_model_node = {.kind = USAGE_NODE_MODEL};
+const struct usage_node usage_type_node = {.kind = USAGE_NODE_TYPE};
+const struct usage_node usage_finish_node = {.kind = USAGE_NODE_FINISH};
+
+static const struct usage_shape *const shapes[DIALECT_COUNT] = {
+    [DIALECT_ANTHROPIC] = &usage_anthropic,
+    [DIALECT_OPENAI_CHAT] = &usage_chat,
+    [DIALECT_OPENAI_RESPONSES] = &usage_responses,
+    [DIALECT_OPENAI_EMBEDDINGS] = &usage_embeddings,
+};
 
 int64_t
 usage_prompt_tokens(const struct usage *u)
@@ -74,242 +51,202 @@ usage_estimate(const struct usage *counts, uint64_t text_bytes)
     return estimate;
 }
 
+/* ---- JSON ---- */
+
 static void
 start_document(struct usage_meter *m)
 {
     m->depth = 0;
-    m->lost = false;
-    m->in_string = m->in_escape = false;
+    m->skip = 0;
+    m->value = m->stream ? m->shape->event : m->shape->answer;
+    m->in_string = m->in_escape = m->expect_key = m->lost = false;
     m->number_active = false;
-    m->event = EVENT_OTHER;
-    m->event_has_stop_reason = m->event_has_output = false;
+    m->done_n = 0;
+    m->type = 0;
+    m->has_usage = m->has_output = m->has_finish = m->has_part = false;
+    m->raw_seen = 0;
+    m->raw[USAGE_RAW_STATUS] = 0;
 }
 
 void
-usage_meter_init(struct usage_meter *m, bool stream)
+usage_meter_init(struct usage_meter *m, enum dialect d, bool stream)
 {
-    *m = (struct usage_meter){.stream = stream, .line = LINE_FIELD};
+    *m = (struct usage_meter){.stream = stream, .line = USAGE_LINE_FIELD, .shape = shapes[d]};
     start_document(m);
-}
-
-static bool
-in_array(const struct usage_meter *m)
-{
-    return (m->arrays[m->depth / 8] >> (m->depth % 8) & 1) != 0;
-}
-
-/* Depth of the usage object we are in or right below, 0 when there is none. */
-static unsigned
-usage_depth(const struct usage_meter *m)
-{
-    unsigned depth = 0;
-
-    if (m->depth >= 2 && m->keys[1] == KEY_USAGE)
-        depth = 2;
-    else if (m->depth >= 3 && m->keys[1] == KEY_MESSAGE && m->keys[2] == KEY_USAGE)
-        depth = 3;
-    return depth != 0 && m->depth <= depth + 1 ? depth : 0;
-}
-
-static void
-end_number(struct usage_meter *m)
-{
-    unsigned depth = usage_depth(m);
-    enum key key;
-
-    if (!m->number_active)
-        return;
-    m->number_active = false;
-    if (depth == 0 || m->number_bad || in_array(m))
-        return;
-    key = (enum key)m->keys[m->depth];
-    if (key < KEY_COUNT_FIRST)
-        return;
-    /* The 5-minute and 1-hour parts stand one level down, as does the part that was reasoning. */
-    if ((key == KEY_WRITE_5M || key == KEY_WRITE_1H) !=
-        (m->depth == depth + 1 && m->keys[depth] == KEY_CACHE_CREATION))
-        return;
-    if ((key == KEY_REASONING) != (m->depth == depth + 1 && m->keys[depth] == KEY_OUTPUT_DETAILS))
-        return;
-    if (m->depth == depth + 1 && key < KEY_WRITE_5M)
-        return;
-    m->pending[key - KEY_COUNT_FIRST] = m->number;
-    m->pending_seen |= (uint8_t)(1 << (key - KEY_COUNT_FIRST));
-}
-
-/* Streams repeat their counts, cumulatively; a later zero never erases what was counted before. */
-static void
-take_count(struct usage_meter *m, enum key key, int64_t *count)
-{
-    if ((m->pending_seen >> (key - KEY_COUNT_FIRST) & 1) != 0 &&
-        m->pending[key - KEY_COUNT_FIRST] > 0)
-        *count = m->pending[key - KEY_COUNT_FIRST];
 }
 
 static void
 end_usage(struct usage_meter *m)
 {
-    struct usage *c = &m->counts;
-
-    take_count(m, KEY_INPUT, &c->input);
-    take_count(m, KEY_OUTPUT, &c->output);
-    take_count(m, KEY_CACHE_READ, &c->cache_read);
-    take_count(m, KEY_CACHE_WRITE, &m->write_total);
-    take_count(m, KEY_WRITE_5M, &c->cache_write_5m);
-    take_count(m, KEY_WRITE_1H, &c->cache_write_1h);
-    take_count(m, KEY_REASONING, &c->reasoning);
-    /* A total without its parts, or beyond them, was written for five minutes. */
-    if (m->write_total > c->cache_write_5m + c->cache_write_1h)
-        c->cache_write_5m = m->write_total - c->cache_write_1h;
-    if ((m->pending_seen >> (KEY_OUTPUT - KEY_COUNT_FIRST) & 1) != 0) {
+    m->has_usage = true;
+    if (usage_raw_is_seen(m, USAGE_RAW_OUTPUT)) {
         m->flags |= USAGE_OUTPUT_SEEN;
-        m->event_has_output = true;
+        m->has_output = true;
     }
-    /* A whole answer states its usage once. */
-    if (!m->stream && m->event_has_output)
-        m->flags |= USAGE_FINAL;
+    m->shape->usage(m);
     /* No prompt has no tokens: vendors that say zero first correct it later. */
-    if (usage_prompt_tokens(c) > 0)
+    if (usage_prompt_tokens(&m->counts) > 0)
         m->flags |= USAGE_INPUT_SEEN;
-    m->pending_seen = 0;
     m->changes++;
 }
 
-static void
-end_document(struct usage_meter *m)
+static bool
+is_container(const struct usage_node *node, bool array)
 {
-    if (!m->stream) {
-        m->flags |= USAGE_COMPLETE;
-        return;
-    }
-    if (m->event == EVENT_DELTA && m->event_has_output && m->event_has_stop_reason)
-        m->flags |= USAGE_FINAL;
-    if (m->event == EVENT_STOP) {
-        m->flags |= USAGE_COMPLETE;
-        if ((m->flags & USAGE_OUTPUT_SEEN) != 0)
-            m->flags |= USAGE_FINAL;
-    }
-    if (m->event == EVENT_ERROR)
-        m->flags |= USAGE_ERROR;
+    return node != NULL &&
+        (array ? node->kind == USAGE_NODE_ARRAY
+               : node->kind < USAGE_NODE_COUNT && node->kind != USAGE_NODE_ARRAY);
 }
 
 static void
-push(struct usage_meter *m, bool array)
+open_container(struct usage_meter *m, bool array)
 {
-    if (m->depth + 1 >= USAGE_DEPTH_MAX) {
-        m->lost = true;
+    const struct usage_node *node = m->value;
+
+    if (!is_container(node, array)) {
+        m->skip = 1;
         return;
     }
-    m->depth++;
-    if (array)
-        m->arrays[m->depth / 8] |= (uint8_t)(1 << (m->depth % 8));
-    else
-        m->arrays[m->depth / 8] &= (uint8_t) ~(1 << (m->depth % 8));
-    if (m->depth <= USAGE_KEYS_MAX)
-        m->keys[m->depth] = KEY_OTHER;
+    m->path[++m->depth] = node;
     m->expect_key = !array;
-    if (usage_depth(m) == m->depth)
-        m->pending_seen = 0;
+    m->value = array ? node->element : NULL;
+    if (node->kind == USAGE_NODE_USAGE) {
+        int64_t status = m->raw[USAGE_RAW_STATUS];
+
+        memset(m->raw, 0, sizeof(m->raw));
+        m->raw[USAGE_RAW_STATUS] = status;
+        m->raw_seen = 0;
+    } else if (node->kind == USAGE_NODE_PART) {
+        m->has_part = true;
+        m->event = USAGE_EVENT_PASS;
+    } else if (node->kind == USAGE_NODE_ERROR) {
+        m->flags |= USAGE_ERROR;
+    }
 }
 
 static void
-pop(struct usage_meter *m)
+close_container(struct usage_meter *m)
 {
-    if (m->depth == 0)
-        return;
-    if (usage_depth(m) == m->depth && !in_array(m))
+    if (m->path[m->depth]->kind == USAGE_NODE_USAGE)
         end_usage(m);
     m->depth--;
     m->expect_key = false;
-    if (m->depth == 0) {
-        end_document(m);
-        start_document(m);
-    }
-}
-
-static enum key
-key_of(struct str word)
-{
-    for (size_t i = 0; i < sizeof(key_names) / sizeof(key_names[0]); i++) {
-        if (str_equal(word, key_names[i].name))
-            return key_names[i].key;
-    }
-    return KEY_OTHER;
+    m->value = NULL;
+    if (m->depth > 0)
+        return;
+    m->shape->end(m);
+    start_document(m);
+    m->lost = m->stream && m->shape->words != NULL; /* one a line */
 }
 
 static void
-end_value_string(struct usage_meter *m, struct str word)
+end_key(struct usage_meter *m, struct str word)
 {
-    enum key key = m->depth <= USAGE_KEYS_MAX ? (enum key)m->keys[m->depth] : KEY_OTHER;
+    const struct usage_node *node = m->path[m->depth];
 
-    if (in_array(m))
-        return;
-    if (key == KEY_TYPE && m->depth == 1) {
-        m->event = str_equal(word, STR("message_delta")) ? EVENT_DELTA
-            : str_equal(word, STR("message_stop"))       ? EVENT_STOP
-            : str_equal(word, STR("error"))              ? EVENT_ERROR
-                                                         : EVENT_OTHER;
-        /* Nearly every event of a stream, and only its length matters: the rest is not parsed. */
-        if (m->stream && str_equal(word, STR("content_block_delta"))) {
-            m->line = LINE_TEXT;
-            m->string_bytes = 0;
-        }
-    } else if (key == KEY_STOP_REASON) {
-        m->event_has_stop_reason = true;
-    } else if (key == KEY_TEXT && !m->stream) {
-        m->text_bytes += m->string_bytes;
-    } else if (key == KEY_MODEL && m->string_bytes <= USAGE_WORD_MAX &&
-        (m->depth == 1 || (m->depth == 2 && m->keys[1] == KEY_MESSAGE))) {
+    m->value = NULL;
+    for (unsigned i = 0; i < node->names_n; i++) {
+        struct str name = node->names[i].name;
+
+        if (word.n == name.n && word.p[0] == name.p[0] && memcmp(word.p, name.p, name.n) == 0)
+            m->value = node->names[i].node;
+    }
+}
+
+static void
+end_word(struct usage_meter *m, struct str word)
+{
+    switch (m->value->kind) {
+    case USAGE_NODE_TYPE:
+        m->shape->type(m, word);
+        break;
+    case USAGE_NODE_FINISH:
+        m->has_finish = true;
+        break;
+    default:
+        if (word.n > USAGE_WORD_MAX || m->model_n > 0)
+            break;
         memcpy(m->model, word.p, word.n);
         m->model_n = (uint8_t)word.n;
+        break;
     }
 }
 
+/* The string ended; word is its text, or one that is too long to be any of ours. */
 static void
-end_string(struct usage_meter *m)
+end_string(struct usage_meter *m, struct str word)
 {
-    struct str word = {m->word, m->word_n};
-
     m->in_string = false;
-    if (!m->is_key)
-        end_value_string(m, word);
-    else if (m->depth <= USAGE_KEYS_MAX)
-        m->keys[m->depth] = (uint8_t)(m->string_bytes <= USAGE_WORD_MAX ? key_of(word) : KEY_OTHER);
+    if (m->role == ROLE_KEY)
+        end_key(m, word);
+    else if (m->role == ROLE_WORD)
+        end_word(m, word);
 }
 
 static void
-take_text(struct usage_meter *m, const char *p, size_t n)
+start_string(struct usage_meter *m)
 {
-    size_t room = m->keep ? (size_t)USAGE_WORD_MAX - m->word_n : 0;
-    size_t kept = n < room ? n : room;
+    m->in_string = true;
+    m->word_n = 0;
+    m->role = ROLE_SKIP;
+    if (m->skip > 0)
+        return;
+    if (m->expect_key)
+        m->role = ROLE_KEY;
+    else if (m->value != NULL && m->value->kind >= USAGE_NODE_MODEL)
+        m->role = ROLE_WORD;
+}
 
-    memcpy(m->word + m->word_n, p, kept);
-    m->word_n = (uint8_t)(m->word_n + kept);
-    m->string_bytes += n;
+/* Keeps what has come of a word that is not whole yet. One byte too many marks one too long. */
+static void
+keep(struct usage_meter *m, const char *p, size_t n)
+{
+    size_t room = (size_t)USAGE_WORD_MAX + 1 - m->word_n;
+
+    if (n > room)
+        n = room;
+    memcpy(m->word + m->word_n, p, n);
+    m->word_n = (uint8_t)(m->word_n + n);
 }
 
 /* Bytes of a string up to its end or the end of what there is. Returns how many were used. */
 static size_t
 feed_string(struct usage_meter *m, const char *p, size_t n)
 {
-    size_t run;
+    bool is_word = m->role == ROLE_KEY || m->role == ROLE_WORD;
+    size_t run = 0;
 
     if (m->in_escape) {
         m->in_escape = false;
-        take_text(m, p, 1);
-        return 1;
-    }
-    run = scan_string_end(p, n);
-    take_text(m, p, run);
-    if (run == n)
-        return n;
-    if (p[run] == '"') {
-        end_string(m);
+        run = 1;
     } else {
-        m->in_escape = p[run] == '\\';
-        take_text(m, p + run, 1);
+        run = scan_string_end(p, n);
+        if (run < n && p[run] == '"') {
+            if (is_word && m->word_n > 0)
+                keep(m, p, run);
+            end_string(m, m->word_n > 0 ? (struct str){m->word, m->word_n} : (struct str){p, run});
+            return run + 1;
+        }
+        if (run < n) {
+            m->in_escape = p[run] == '\\';
+            run++;
+        }
     }
-    return run + 1;
+    if (is_word)
+        keep(m, p, run);
+    return run;
+}
+
+static void
+end_number(struct usage_meter *m)
+{
+    const struct usage_node *node = m->value;
+
+    m->number_active = false;
+    if (m->number_bad || node == NULL || node->kind != USAGE_NODE_COUNT)
+        return;
+    m->raw[node->count] = m->number;
+    m->raw_seen |= (uint16_t)(1 << node->count);
 }
 
 static void
@@ -324,52 +261,82 @@ feed_number(struct usage_meter *m, char c)
     }
     if (c < '0' || c > '9')
         m->number_bad = true;
-    else if (m->number < USAGE_COUNT_MAX)
+    else if (m->number <= USAGE_COUNT_MAX)
         m->number = m->number * 10 + (c - '0');
     if (m->number > USAGE_COUNT_MAX)
         m->number_bad = true;
 }
 
+static bool
+is_number(const struct usage_meter *m, char c)
+{
+    return (c >= '0' && c <= '9') || c == '-' ||
+        (m->number_active && (c == '.' || c == 'e' || c == 'E' || c == '+'));
+}
+
+/* A byte in a container that does not matter. */
+static void
+feed_skipped(struct usage_meter *m, char c)
+{
+    if (c == '"')
+        start_string(m);
+    else if (c == '{' || c == '[')
+        m->skip++;
+    else if (c == '}' || c == ']')
+        m->skip--;
+}
+
+/* Before the object: "[DONE]" ends a stream, whatever else is not for us: an error page. */
+static void
+feed_start(struct usage_meter *m, char c)
+{
+    static const char done[] = "[DONE]";
+
+    if (c == '{' && m->done_n == 0) {
+        open_container(m, false);
+    } else if (m->stream && c == done[m->done_n]) {
+        if (done[++m->done_n] == '\0') {
+            m->shape->end(m);
+            m->done_n = 0;
+            m->lost = true;
+        }
+    } else if (!str_is_space(c)) {
+        m->lost = true;
+    }
+}
+
 static void
 feed_structure(struct usage_meter *m, char c)
 {
-    /* What is not an object is not for us: "[DONE]", an error page. */
-    if (m->depth == 0 && c != '{' && !str_is_space(c)) {
-        m->lost = true;
-        return;
-    }
-    if ((c >= '0' && c <= '9') || c == '-' ||
-        (m->number_active && (c == '.' || c == 'e' || c == 'E' || c == '+'))) {
+    if (is_number(m, c)) {
         feed_number(m, c);
         return;
     }
-    end_number(m);
+    if (m->number_active)
+        end_number(m);
     switch (c) {
     case '{':
-        push(m, false);
-        break;
     case '[':
-        push(m, true);
+        open_container(m, c == '[');
         break;
     case '}':
     case ']':
-        pop(m);
+        close_container(m);
         break;
     case ',':
-        m->expect_key = m->depth > 0 && !in_array(m);
+        m->expect_key = m->path[m->depth]->kind != USAGE_NODE_ARRAY;
+        m->value = m->path[m->depth]->element;
         break;
     case ':':
         m->expect_key = false;
         break;
     case '"':
-        m->in_string = true;
-        m->is_key = m->expect_key;
-        m->keep = m->depth <= USAGE_KEYS_MAX &&
-            (m->is_key || m->keys[m->depth] == KEY_TYPE || m->keys[m->depth] == KEY_MODEL);
-        m->word_n = 0;
-        m->string_bytes = 0;
+        start_string(m);
         break;
     default:
+        /* true, false, null: none of ours. */
+        if (!str_is_space(c))
+            m->value = NULL;
         break;
     }
 }
@@ -380,23 +347,34 @@ feed_json(struct usage_meter *m, const char *p, size_t n)
 {
     size_t i = 0;
 
-    while (i < n && !m->lost && m->line != LINE_TEXT) {
-        if (m->in_string)
+    while (i < n && !m->lost && m->line != USAGE_LINE_TEXT) {
+        if (m->in_string) {
             i += feed_string(m, p + i, n - i);
-        else
+        } else if (m->skip > 0) {
+            i += scan_structure(p + i, n - i);
+            if (i < n)
+                feed_skipped(m, p[i++]);
+        } else if (m->depth == 0) {
+            feed_start(m, p[i++]);
+        } else {
             feed_structure(m, p[i++]);
+        }
     }
     return m->lost ? n : i;
 }
 
+/* ---- lines of an event stream ---- */
+
 static void
 end_line(struct usage_meter *m)
 {
-    if (m->line == LINE_TEXT) {
-        m->text_bytes += m->string_bytes > TEXT_OVERHEAD ? m->string_bytes - TEXT_OVERHEAD : 1;
+    if (m->line == USAGE_LINE_TEXT) {
+        m->text_bytes += m->line_bytes > TEXT_OVERHEAD ? m->line_bytes - TEXT_OVERHEAD : 1;
+        start_document(m);
+    } else if (m->line == USAGE_LINE_DATA && m->shape->words != NULL) {
         start_document(m);
     }
-    m->line = LINE_FIELD;
+    m->line = USAGE_LINE_FIELD;
     m->field_n = 0;
 }
 
@@ -408,47 +386,97 @@ feed_field(struct usage_meter *m, char c)
 {
     static const char name[] = "data:";
 
-    if (c == '\n' || c == '\r') {
-        if (m->field_n == 0)
+    if (c == '\r' && m->field_n == 0)
+        return;
+    if (c == '\n') {
+        if (m->field_n == 0) {
+            m->event_ended = true;
+            if (m->event == USAGE_EVENT_OPEN)
+                m->event = USAGE_EVENT_PASS;
             start_document(m);
+        }
         m->field_n = 0;
     } else if (c != name[m->field_n]) {
-        m->line = LINE_SKIP;
+        m->line = USAGE_LINE_SKIP;
     } else if (name[++m->field_n] == '\0') {
-        m->line = LINE_DATA;
+        m->line = USAGE_LINE_DATA;
+        /* Nobody sends the chunk that is ours together with something else. */
+        if (m->has_data)
+            m->event = USAGE_EVENT_PASS;
+        m->has_data = true;
     }
 }
 
-static void
-feed_stream(struct usage_meter *m, const char *p, size_t n)
+/*
+ * A whole line of data. Most of a stream's are text, and are told by what they do not hold: faster
+ * than parsing them. (The model is taken from the first that names it.)
+ */
+static bool
+says_nothing(const struct usage_meter *m, const char *p, size_t n)
 {
-    for (size_t i = 0; i < n;) {
+    const struct str *word = m->shape->words;
+
+    if (word == NULL || m->model_n == 0 || n < 2 || (p[0] != '{' && (p[0] != ' ' || p[1] != '{')))
+        return false;
+    for (size_t at = 0; at < n; at++) {
+        struct str rest;
+
+        at += scan_quoted(p + at, n - at);
+        rest = (struct str){p + at, n - at};
+        for (word = m->shape->words; word->p != NULL; word++) {
+            if (!str_starts_with(rest, *word))
+                continue;
+            rest = str_slice(rest, word->n, rest.n);
+            if (!str_starts_with(rest, STR(":null")) && !str_starts_with(rest, STR(": null")))
+                return false;
+            break;
+        }
+    }
+    return true;
+}
+
+size_t
+usage_meter_feed_event(struct usage_meter *m, const char *p, size_t n)
+{
+    size_t i = 0;
+    bool fresh = false; /* at the first byte of a line's data */
+
+    if (m->event_ended) {
+        m->event_ended = m->has_data = false;
+        m->event = USAGE_EVENT_OPEN;
+    }
+    while (i < n && !m->event_ended) {
         const char *newline;
         size_t end;
 
-        if (m->line == LINE_FIELD) {
+        if (m->line == USAGE_LINE_FIELD) {
             feed_field(m, p[i++]);
+            fresh = m->line == USAGE_LINE_DATA;
             continue;
         }
         newline = memchr(p + i, '\n', n - i);
         end = newline == NULL ? n : (size_t)(newline - p);
-        if (m->line == LINE_DATA)
+        if (m->line == USAGE_LINE_DATA &&
+            !(fresh && newline != NULL && says_nothing(m, p + i, end - i)))
             i += feed_json(m, p + i, end - i);
-        if (m->line == LINE_TEXT)
-            m->string_bytes += end - i;
+        if (m->line == USAGE_LINE_TEXT)
+            m->line_bytes += end - i;
         i = end;
         if (newline != NULL) {
             end_line(m);
             i++;
         }
     }
+    return i;
 }
 
 void
 usage_meter_feed(struct usage_meter *m, const char *p, size_t n)
 {
-    if (m->stream)
-        feed_stream(m, p, n);
-    else
+    if (!m->stream) {
         (void)feed_json(m, p, n);
+        return;
+    }
+    for (size_t i = 0; i < n;)
+        i += usage_meter_feed_event(m, p + i, n - i);
 }

@@ -30,7 +30,7 @@ add_key(const struct platform_keys *p, const struct platform_key *k, struct edge
 
     if (err != ERR_OK)
         return wrap(e, "the platform's key of %.*s", STR_ARG(k->provider));
-    return edge_keys_add(into, k->id, k->provider, value, e);
+    return edge_keys_add(into, k->id, k->provider, k->weight, value, e);
 }
 
 enum err

@@ -4,7 +4,10 @@
 #include "api/auth.h"
 #include "base/cleanup.h"
 #include "daemon/agents.h"
+#include "daemon/alerts.h"
+#include "daemon/checkpoints.h"
 #include "daemon/follow.h"
+#include "daemon/metrics_gauges.h"
 #include "daemon/platform_keys.h"
 #include "ledger/drain.h"
 #include "registry/registry_load.h"
@@ -36,8 +39,13 @@ struct serve {
     pthread_mutex_t reloading;             /* SIGHUP and the API may both ask */
     const struct registry *registry_block; /* what edge and api use now */
     struct platform_keys platform_keys;
+    struct metrics *metrics;
     struct drain *drain;
     struct edge *edge;
+    struct alerts *alerts;
+    struct budgets *budgets;
+    struct checkpoints *checkpoints;
+    struct metrics_sources metrics_sources;
     struct api *api;
     struct launcher *launcher;
     struct follow *follow;
@@ -147,8 +155,11 @@ open_drain(struct serve *s, struct error *e)
                 .uid = s->worker_uid,
             },
         .sync_ms = s->settings.recorder_sync_ms,
+        .booked = metrics_count,
     };
 
+    s->metrics = metrics_new();
+    o.booked_ctx = s->metrics;
     return drain_start(&o, &s->drain, e);
 }
 
@@ -179,6 +190,42 @@ open_edge(struct serve *s, struct error *e)
 
     s->platform_keys = (struct platform_keys){.store = s->store, .vault = s->vault};
     return edge_open(&o, &s->edge, e);
+}
+
+static enum err
+open_budgets(struct serve *s, struct error *e)
+{
+    struct budgets_options o = {.store = s->store,
+        .edge = s->edge,
+        .drain = s->drain,
+        .fallback = s->settings.org_budget,
+        .alert = alerts_push};
+    enum err err = alerts_open(text(s->settings.alert_webhook),
+        arena_printf(&s->texts, "%s/alert-key", s->paths.state).p, &s->alerts, e);
+
+    o.alert_ctx = s->alerts;
+    if (err == ERR_OK)
+        err = budgets_open(&o, &s->budgets, e);
+    if (err == ERR_OK)
+        err = checkpoints_open(s->store, arena_printf(&s->texts, "%s/node-key", s->paths.state).p,
+            s->settings.checkpoint_s * 1000, &s->checkpoints, e);
+    return err;
+}
+
+/* Metrics are worth a warning, not an outage: another purser may have the port. */
+static void
+open_metrics(struct serve *s)
+{
+    struct error e;
+
+    s->metrics_sources = (struct metrics_sources){.store = s->store,
+        .edge = s->edge,
+        .drain = s->drain,
+        .budgets = s->budgets,
+        .registry = &s->registry_block};
+    if (metrics_listen(s->metrics, text(s->settings.metrics_listen), metrics_gauges,
+            &s->metrics_sources, &e) != ERR_OK)
+        log_warn("purserd", "there will be no metrics: %s", e.text);
 }
 
 static void
@@ -247,6 +294,8 @@ health(void *ctx, struct api_health *ret)
         .policy_age_ms = edge_policy_age_ms(s->edge),
         .recorder_used = recorder.used,
         .recorder_slots = recorder.slots,
+        .recorder_waiting = recorder.waiting,
+        .drain_lag_ms = recorder.lag_ms,
     };
     if (recorder.store_failing)
         ret->not_ok = STR("calls cannot be booked: the store fails");
@@ -336,6 +385,11 @@ open_api(struct serve *s, struct error *e)
         .health_ctx = s,
         .reload_registry = reload_registry,
         .reload_ctx = s,
+        .budget_default = s->settings.org_budget,
+        .budgets_changed = budgets_refresh,
+        .budgets_recount = budgets_recount,
+        .budget_sums = budgets_sums,
+        .budgets_ctx = s->budgets,
         .unregistered_model_warn = strcmp(s->settings.unregistered_model, "warn") == 0,
         .refuse_shadowed = strcmp(s->settings.shadowed_credential, "refuse") == 0,
         .verify_credentials = verify_policy(s),
@@ -397,7 +451,11 @@ open_all(struct serve *s, struct error *e)
     if (err == ERR_OK)
         err = open_edge(s, e);
     if (err == ERR_OK)
+        err = open_budgets(s, e);
+    if (err == ERR_OK)
         err = open_api(s, e);
+    if (err == ERR_OK)
+        open_metrics(s);
     if (err == ERR_OK)
         s->follow = follow_start(s->store, s->edge);
     return err;
@@ -411,8 +469,13 @@ close_all(struct serve *s, bool stop_agents)
     if (stop_agents && s->launcher != NULL)
         agents_stop_all(s->api, s->launcher, s->store);
     launcher_close(s->launcher);
+    metrics_unlisten(s->metrics);
+    budgets_close(s->budgets);
+    alerts_close(s->alerts);
     edge_close(s->edge);
     drain_stop(s->drain);
+    checkpoints_close(s->checkpoints);
+    metrics_free(s->metrics);
     api_free(s->api);
     registry_free(s->registry);
     store_close(s->store);

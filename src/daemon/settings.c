@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/yaml.h"
 #include "core/num.h"
+#include "daemon/budgets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -90,6 +91,16 @@ static const struct setting table[] = {
     {"auth_failures_per_minute", SETTING_INT, AT(auth_failures_per_minute), "60", 0, 100000,
         .argument = "N",
         .help = "API requests with a bad credential per client address; beyond: 429; 0: no limit"},
+    {"default_org_budget", SETTING_TEXT, AT(default_org_budget), "20 USD/day", .argument = "LIMIT",
+        .help =
+            "what an org without a budget of its own may spend: \"20 USD/day\" (hour, day, week, "
+            "month, total; \" warn\" behind it only tells), or none"},
+    {"alert_webhook", SETTING_TEXT, AT(alert_webhook), "", .argument = "URL",
+        .help = "where budget alerts are posted, signed with STATE/alert-key (default: nowhere)"},
+    {"metrics_listen", SETTING_TEXT, AT(metrics_listen), "127.0.0.1:9464", .argument = "ADDR:PORT",
+        .help = "where Prometheus finds /metrics; none: no listener"},
+    {"checkpoint_s", SETTING_INT, AT(checkpoint_s), "60", 1, 86400, .argument = "SECONDS",
+        .help = "how often the heads of the audit chains are signed"},
     {"log_level", SETTING_CHOICE, AT(log_level), "info", .choices = "error|warn|info|debug",
         .argument = "LEVEL", .reloadable = true, .help = "error, warn, info or debug"},
     {"vendor_override_url", SETTING_TEXT, AT(vendor_override_url), "", .argument = "URL",
@@ -359,6 +370,7 @@ static enum err
 check(struct settings *s, struct error *e)
 {
     bool tls = s->tls_cert[0] != '\0';
+    struct listen_address metrics;
     char url[LISTEN_URL_BYTES];
     enum err err = listen_parse(str_from_cstr(s->listen), &s->listen_address, e);
 
@@ -375,6 +387,18 @@ check(struct settings *s, struct error *e)
             s->listen);
     if (s->key_file[0] != '\0' && s->key_command[0] != '\0')
         return fail(e, ERR_SETTINGS_INVALID, "key_file and key_command exclude each other");
+    if (!budget_default_parse(str_from_cstr(s->default_org_budget), &s->org_budget))
+        return fail(e, ERR_SETTINGS_INVALID,
+            "default_org_budget: \"%s\" must be written as 20 USD/day, 500 USD/month warn, or none",
+            s->default_org_budget);
+    if (s->alert_webhook[0] != '\0' && strncmp(s->alert_webhook, "http://", 7) != 0 &&
+        strncmp(s->alert_webhook, "https://", 8) != 0)
+        return fail(e, ERR_SETTINGS_INVALID, "alert_webhook must begin with http:// or https://");
+    if (strcmp(s->metrics_listen, "none") == 0)
+        s->metrics_listen = "";
+    else if (listen_parse(str_from_cstr(s->metrics_listen), &metrics, e) != ERR_OK)
+        return fail(e, ERR_SETTINGS_INVALID,
+            "metrics_listen: \"%s\" must be written as 127.0.0.1:9464, or none", s->metrics_listen);
     if (!is_worker_count(s->worker_processes))
         return fail(e, ERR_SETTINGS_INVALID, "worker_processes must be auto or a number to 1024");
     if (s->public_url[0] == '\0') {

@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/log.h"
 #include "daemon/listen.h"
+#include "store/budget_row.h"
 
 #include <stdint.h>
 
@@ -47,12 +48,17 @@ struct settings {
     int64_t restart_limit;
     int64_t start_timeout_s;
     int64_t heartbeat_timeout_s;
+    const char *default_org_budget;
+    const char *alert_webhook;
+    const char *metrics_listen;
+    int64_t checkpoint_s;
     int64_t stop_grace_ms;
     int64_t auth_failures_per_minute;
     int64_t uid_first;
     const char *vendor_override_url;
 
     struct listen_address listen_address; /* listen, parsed */
+    struct budget_default org_budget;     /* default_org_budget, parsed */
 };
 
 enum setting_kind {

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "edge/caps.h"
 #include "edge/gateway_proc.h"
 #include "edge/key_ring.h"
 #include "edge/nginx_conf.h"
@@ -30,11 +31,13 @@ struct edge {
     struct routes routes;
     int64_t routes_ms; /* when they were brought to the gateway, by the monotonic clock */
     struct policy_file policy;
+    struct caps caps;
     uint8_t (*inherited)[32]; /* tokens an earlier purserd published and nobody confirmed yet */
     size_t inherited_n;
     bool stopping;
     /* One change of routes at a time: it asks the resolver, which may take long. */
     pthread_mutex_t changing;
+    pthread_mutex_t capping; /* one change of budgets and limits at a time */
     int listen_fd;
     int wake_fd;
     pthread_t keeper, resolver;
@@ -242,7 +245,9 @@ edge_token_publish(struct edge *g, const struct edge_token *t, struct error *e)
         for (uint32_t k = 0; str_equal(t->models[i], STR("*")) && k < policy->header->routes_n; k++)
             policy_grant_add(&token, (int)k);
     }
-    err = policy_file_put(&g->policy, &token, e);
+    err = caps_token(&g->caps, &token, e);
+    if (err == ERR_OK)
+        err = policy_file_put(&g->policy, &token, e);
     for (size_t i = 0; err == ERR_OK && i < g->inherited_n; i++) {
         if (memcmp(g->inherited[i], t->digest, sizeof(t->digest)) == 0)
             memcpy(g->inherited[i], g->inherited[--g->inherited_n], sizeof(t->digest));
@@ -261,10 +266,91 @@ edge_tokens_settled(struct edge *g)
     pthread_mutex_unlock(&g->lock);
 }
 
+/* The digests of the tokens whose places in the counters are not the right ones any more. */
+static enum err
+find_moved(struct edge *g, struct policy_token **ret, size_t *ret_n, struct error *e)
+{
+    const struct policy *p = &g->policy.policy;
+    struct policy_token *moved = NULL;
+    size_t n = 0, room = 0;
+
+    for (uint32_t i = 0; i < p->header->token_slots; i++) {
+        struct policy_token t;
+
+        if (atomic_load_explicit(&p->tokens[i].state, memory_order_relaxed) != POLICY_TOKEN_LIVE)
+            continue;
+        memcpy(&t, &p->tokens[i], sizeof(t));
+        if (caps_token(&g->caps, &t, e) != ERR_OK) {
+            free(moved);
+            return e->code;
+        }
+        if (memcmp(&t, &p->tokens[i], sizeof(t)) == 0)
+            continue;
+        if (n == room) {
+            room = room == 0 ? 64 : room * 2;
+            moved = realloc(moved, room * sizeof(*moved));
+            ENSURE(moved != NULL);
+        }
+        moved[n++] = t;
+    }
+    *ret = moved;
+    *ret_n = n;
+    return ERR_OK;
+}
+
+enum err
+edge_caps_publish(struct edge *g, struct edge_budget *budgets, size_t budgets_n,
+    const struct edge_limit *limits, size_t limits_n, edge_caps_ready_fn *ready, void *ctx,
+    struct error *e)
+{
+    struct policy_token *moved = NULL;
+    size_t moved_n = 0;
+    bool changed = false;
+    enum err err;
+
+    pthread_mutex_lock(&g->capping);
+    pthread_mutex_lock(&g->lock);
+    err = caps_set(&g->caps, budgets, budgets_n, limits, limits_n, &changed, e);
+    pthread_mutex_unlock(&g->lock);
+    /* It asks the store: nobody else may wait for that. */
+    if (err == ERR_OK)
+        ready(ctx, budgets, budgets_n);
+    pthread_mutex_lock(&g->lock);
+    if (err == ERR_OK && changed)
+        err = find_moved(g, &moved, &moved_n, e);
+    for (size_t i = 0; err == ERR_OK && i < moved_n; i++)
+        err = policy_file_put(&g->policy, &moved[i], e);
+    pthread_mutex_unlock(&g->lock);
+    pthread_mutex_unlock(&g->capping);
+    free(moved);
+    return err;
+}
+
+struct counters *
+edge_counters(struct edge *g)
+{
+    return &g->caps.file.counters;
+}
+
+bool
+edge_budget_slot(struct edge *g, struct id budget, uint32_t *ret_slot)
+{
+    bool found;
+
+    pthread_mutex_lock(&g->lock);
+    found = counters_file_budget_find(&g->caps.file, budget, ret_slot);
+    pthread_mutex_unlock(&g->lock);
+    return found;
+}
+
 void
 edge_token_revoke(struct edge *g, const uint8_t digest[static 32])
 {
+    struct policy_token t;
+
     pthread_mutex_lock(&g->lock);
+    if (policy_token_find(&g->policy.policy, digest, &t))
+        caps_token_gone(&g->caps, &t);
     policy_file_remove(&g->policy, digest);
     pthread_mutex_unlock(&g->lock);
 }
@@ -412,6 +498,11 @@ start(struct edge *g, struct error *e)
 
     policy_file_init(&g->policy, policy_path, g->o.worker_gid, g->o.policy_max_age_ms);
     if (err == ERR_OK)
+        err = counters_file_open(arena_printf(&g->texts, "%.*s/counters", STR_ARG(g->o.run_dir)).p,
+            g->o.worker_gid, &g->caps.file, e);
+    if (err == ERR_OK)
+        g->policy.counters_generation = g->caps.file.counters.header->generation;
+    if (err == ERR_OK)
         err = fetch_keys(g, e);
     if (err == ERR_OK)
         err = key_ring_listen(
@@ -444,9 +535,11 @@ edge_open(const struct edge_options *o, struct edge **ret, struct error *e)
     arena_init(&g->texts);
     pthread_mutex_init(&g->lock, NULL);
     pthread_mutex_init(&g->changing, NULL);
+    pthread_mutex_init(&g->capping, NULL);
     pthread_cond_init(&g->served, NULL);
     pthread_cond_init(&g->stop_resolver, NULL);
     g->listen_fd = g->wake_fd = -1;
+    g->caps.file.fd = -1;
     copy_options(g, o);
     err = start(g, e);
     if (err != ERR_OK) {
@@ -477,6 +570,7 @@ edge_close(struct edge *g)
         close(g->wake_fd);
     key_ring_done(&g->keys);
     policy_file_done(&g->policy);
+    caps_done(&g->caps);
     free(g->inherited);
     arena_done(&g->texts);
     free(g);

@@ -9,6 +9,7 @@
 #define EDGE_EDGE_H
 
 #include "base/ids.h"
+#include "core/counters.h"
 #include "core/registry.h"
 #include "vault/secret.h"
 
@@ -20,7 +21,7 @@ struct edge;
  */
 struct edge_keys;
 typedef enum err edge_keys_fn(void *ctx, struct edge_keys *into, struct error *e);
-enum err edge_keys_add(struct edge_keys *into, struct id key, struct str provider,
+enum err edge_keys_add(struct edge_keys *into, struct id key, struct str provider, int64_t weight,
     const struct secret *value, struct error *e) MUST_CHECK;
 
 struct edge_options {
@@ -68,6 +69,37 @@ struct edge_token {
 enum err edge_token_publish(struct edge *g, const struct edge_token *t, struct error *e) MUST_CHECK;
 /* No call is admitted later than 100 ms after. Unknown digests are fine. */
 void edge_token_revoke(struct edge *g, const uint8_t digest[static 32]);
+
+/* A cap on spending; see core/budget.h. */
+struct edge_budget {
+    struct id id, org;
+    struct id workspace; /* zero: the whole org's */
+    enum budget_period period;
+    bool hard;
+    int64_t limit_nano;
+    bool is_new;   /* set: nothing was counted against it so far */
+    uint32_t slot; /* set: its place in the counters */
+};
+
+/* How fast a workspace's calls may come, or (per_token) those of each of its tokens. 0: no limit. */
+struct edge_limit {
+    struct id workspace;
+    uint32_t requests_per_min, tokens_per_min, concurrent;
+    bool per_token;
+};
+
+/*
+ * All budgets and limits there are, in the place of those before. ready() is called when every
+ * budget has its place, and before a token names it: the time to put in what was spent before.
+ */
+typedef void edge_caps_ready_fn(void *ctx, const struct edge_budget *budgets, size_t n);
+enum err edge_caps_publish(struct edge *g, struct edge_budget *budgets, size_t budgets_n,
+    const struct edge_limit *limits, size_t limits_n, edge_caps_ready_fn *ready, void *ctx,
+    struct error *e) MUST_CHECK;
+/* The shared counters; they stay where they are until edge_close(). */
+struct counters *edge_counters(struct edge *g);
+/* False: there is no such budget. */
+bool edge_budget_slot(struct edge *g, struct id budget, uint32_t *ret_slot);
 
 /*
  * Tokens that an earlier purserd had published stay good until this is called: agents outlive

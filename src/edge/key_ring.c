@@ -28,11 +28,12 @@ key_ring_done(struct edge_keys *k)
 }
 
 enum err
-edge_keys_add(struct edge_keys *into, struct id key, struct str provider,
+edge_keys_add(struct edge_keys *into, struct id key, struct str provider, int64_t weight,
     const struct secret *value, struct error *e)
 {
-    struct keywire_key_header h = {
-        .provider_n = (uint32_t)provider.n, .value_n = (uint32_t)secret_bytes(value)};
+    struct keywire_key_header h = {.weight = weight < 1 ? 1 : (uint32_t)weight,
+        .provider_n = (uint32_t)provider.n,
+        .value_n = (uint32_t)secret_bytes(value)};
     char *room = secret_room(into->message);
     size_t bytes = sizeof(h) + provider.n + secret_bytes(value);
 

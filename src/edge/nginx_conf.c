@@ -3,7 +3,22 @@
 #include "base/arena.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+
+/* Of one worker: clients and vendors together, about 0.5 KiB each even when they are not used. */
+enum { CONNECTIONS_MAX = 16384, FILES_BESIDES = 256 };
+
+/* As many as the limit of open files leaves room for. */
+static unsigned long
+worker_files(void)
+{
+    struct rlimit l;
+
+    if (getrlimit(RLIMIT_NOFILE, &l) == -1 || l.rlim_max > CONNECTIONS_MAX + FILES_BESIDES)
+        return CONNECTIONS_MAX + FILES_BESIDES;
+    return l.rlim_max < 2 * FILES_BESIDES ? 2 * FILES_BESIDES : (unsigned long)l.rlim_max;
+}
 
 static void
 render_head(const struct edge_options *o, struct buf *out)
@@ -17,17 +32,20 @@ render_head(const struct edge_options *o, struct buf *out)
     buf_addf(out,
         "worker_processes %.*s;\n"
         "worker_rlimit_core 0;\n"
+        "worker_rlimit_nofile %lu;\n"
         "worker_shutdown_timeout 1h;\n"
         "pid \"%.*s/nginx.pid\";\n"
         "error_log stderr warn;\n"
-        "events { worker_connections 8192; }\n"
+        "events { worker_connections %lu; }\n"
         "http {\n",
-        STR_ARG(o->worker_processes), STR_ARG(o->run_dir));
+        STR_ARG(o->worker_processes), worker_files(), STR_ARG(o->run_dir),
+        worker_files() - FILES_BESIDES);
     buf_addf(out,
         "  purser_policy \"%.*s/policy\";\n"
+        "  purser_counters \"%.*s/counters\";\n"
         "  purser_recorder \"%.*s\";\n"
         "  purser_keys \"%.*s/keys.sock\";\n",
-        STR_ARG(o->run_dir), STR_ARG(o->recorder_path), STR_ARG(o->run_dir));
+        STR_ARG(o->run_dir), STR_ARG(o->run_dir), STR_ARG(o->recorder_path), STR_ARG(o->run_dir));
     buf_addf(out,
         "  client_body_temp_path \"%.*s/tmp/body\";\n"
         "  proxy_temp_path \"%.*s/tmp/proxy\";\n"
@@ -46,6 +64,10 @@ render_head(const struct edge_options *o, struct buf *out)
         "  default_type application/octet-stream;\n"
         "  tcp_nodelay on;\n"
         "  keepalive_timeout 75s;\n"
+        /* Between two reads, or two writes, of a client that is slow on purpose. */
+        "  client_header_timeout 20s;\n"
+        "  client_body_timeout 30s;\n"
+        "  send_timeout 60s;\n"
         "  large_client_header_buffers 8 32k;\n",
         STR_ARG(o->log_dir));
 }
@@ -63,7 +85,7 @@ render_upstreams(const struct routes *routes, struct buf *out)
             buf_addf(out, "    server %s max_fails=1 fail_timeout=10s;\n", h->addresses[k]);
         buf_add(out,
             STR("    keepalive 64;\n    keepalive_timeout 30s;\n"
-                "    keepalive_requests 100000;\n  }\n"));
+                "    keepalive_requests 100000;\n    purser_upstream;\n  }\n"));
     }
 }
 
@@ -88,33 +110,66 @@ any_tls(const struct routes *routes)
     return false;
 }
 
-/* What every call shares. The credential headers of the agent never go upstream. */
+#define LLM "/api/v1/internal/llm"
+
+/* What the gateway serves: a location, what is there, and the vendor's path behind its base URL. */
+static const struct call_path {
+    const char *location;
+    const char *role;
+    enum dialect dialect;
+    const char *vendor_path;
+} call_paths[] = {
+    {LLM "/anthropic/v1/messages", "call", DIALECT_ANTHROPIC, "/v1/messages"},
+    {LLM "/anthropic/v1/messages/count_tokens", "free", DIALECT_ANTHROPIC,
+        "/v1/messages/count_tokens"},
+    {LLM "/openai/v1/chat/completions", "call", DIALECT_OPENAI_CHAT, "/chat/completions"},
+    {LLM "/openai/v1/responses", "call", DIALECT_OPENAI_RESPONSES, "/responses"},
+    {LLM "/openai/v1/embeddings", "call", DIALECT_OPENAI_EMBEDDINGS, "/embeddings"},
+};
+
+/* Whose client it is, which way it came and whose bill it is: not the vendor's to know or choose. */
+static const char *const dropped_headers[] = {"Accept-Encoding", "Cookie", "Content-Encoding",
+    "Proxy-Authorization", "OpenAI-Organization", "OpenAI-Project", "chatgpt-account-id",
+    "anthropic-organization-id", "anthropic-workspace-id", "x-goog-user-project", "Forwarded",
+    "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port",
+    "X-Forwarded-Prefix", "X-Forwarded-Server", "X-Real-IP", "X-Client-IP", "True-Client-IP",
+    "CF-Connecting-IP", "Fly-Client-IP"};
+
+/*
+ * How a call is passed on. The credential headers of the agent never go upstream; what was scanned
+ * as JSON in UTF-8 is read as that, and nothing else.
+ */
 static void
-render_call_location(const char *path, struct str dialect, bool tls, struct buf *out)
+render_pass(enum dialect d, bool tls, struct buf *out)
 {
+    struct str dialect = dialect_name(d);
+
     buf_addf(out,
-        "    location = %s {\n"
-        "      purser call %.*s;\n"
-        "      error_page 400 403 405 408 411 413 414 500 501 502 503 504 @error_%.*s;\n"
+        "      error_page 400 403 405 408 411 413 414 500 501 503 @error_%.*s;\n"
+        "      error_page 502 504 @again_%.*s;\n"
         "      proxy_pass $purser_url;\n"
         "      proxy_set_header Host $purser_host;\n"
         "      proxy_set_header x-api-key $purser_x_api_key;\n"
         "      proxy_set_header api-key $purser_api_key;\n"
+        "      proxy_set_header x-goog-api-key $purser_x_goog_api_key;\n"
         "      proxy_set_header Authorization $purser_authorization;\n"
         "      proxy_set_header Connection \"\";\n"
-        "      proxy_set_header Accept-Encoding \"\";\n"
-        "      proxy_set_header Cookie \"\";\n"
-        /* What was scanned as JSON in UTF-8 is read as that, and nothing else. */
-        "      proxy_set_header Content-Type application/json;\n"
-        "      proxy_set_header Content-Encoding \"\";\n"
-        /* Other credentials and whose bill it is: not the agent's to choose. */
-        "      proxy_set_header Proxy-Authorization \"\";\n"
-        "      proxy_set_header x-goog-api-key \"\";\n"
-        "      proxy_set_header OpenAI-Organization \"\";\n"
-        "      proxy_set_header OpenAI-Project \"\";\n"
-        "%s"
-        "    }\n",
-        path, STR_ARG(dialect), STR_ARG(dialect), tls ? upstream_tls : "");
+        "      proxy_set_header Content-Type application/json;\n",
+        STR_ARG(dialect), STR_ARG(dialect));
+    for (size_t i = 0; i < sizeof(dropped_headers) / sizeof(dropped_headers[0]); i++)
+        buf_addf(out, "      proxy_set_header %s \"\";\n", dropped_headers[i]);
+    buf_addf(out, "%s    }\n", tls ? upstream_tls : "");
+}
+
+static void
+render_models(const char *location, enum dialect d, struct buf *out)
+{
+    const char *dialect = dialect_name(d).p;
+
+    buf_addf(out,
+        "    location = %s { purser models %s; }\n"
+        "    location %s/ { purser models %s; }\n",
+        location, dialect, location, dialect);
 }
 
 static void
@@ -124,11 +179,13 @@ render_calls(bool tls, struct buf *out)
         STR("    # Bodies stay in memory: a body in a file could not be scanned.\n"
             "    client_max_body_size 32m;\n"
             "    client_body_buffer_size 32m;\n"
+            "    recursive_error_pages on;\n"
             "    proxy_http_version 1.1;\n"
             "    proxy_buffering off;\n"
             "    proxy_buffer_size 16k;\n"
             "    proxy_buffers 8 16k;\n"
             "    proxy_next_upstream off;\n"
+            "    # Where the registry has none for a provider:\n"
             "    proxy_connect_timeout 10s;\n"
             "    proxy_send_timeout 60s;\n"
             "    proxy_read_timeout 600s;\n"
@@ -136,16 +193,26 @@ render_calls(bool tls, struct buf *out)
             "slot.\n"
             "    proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate\n"
             "      X-Accel-Buffering X-Accel-Charset;\n"
-            "    proxy_hide_header Set-Cookie;\n"
-            "    proxy_hide_header anthropic-organization-id;\n"
-            "    proxy_hide_header openai-organization;\n"
             "    add_header x-purser-call-id $purser_call_id always;\n"));
-    render_call_location(
-        "/api/v1/internal/llm/anthropic/v1/messages", dialect_name(DIALECT_ANTHROPIC), tls, out);
+    for (size_t i = 0; i < sizeof(call_paths) / sizeof(call_paths[0]); i++) {
+        const struct call_path *p = &call_paths[i];
+
+        buf_addf(out, "    location = %s {\n      purser %s %s %s;\n", p->location, p->role,
+            dialect_name(p->dialect).p, p->vendor_path);
+        render_pass(p->dialect, tls, out);
+    }
+    for (int d = 0; d < DIALECT_COUNT; d++) {
+        const char *dialect = dialect_name((enum dialect)d).p;
+
+        buf_addf(out, "    location @again_%s {\n      purser again %s;\n", dialect, dialect);
+        render_pass((enum dialect)d, tls, out);
+        buf_addf(out, "    location @error_%s { internal; purser error %s; }\n", dialect, dialect);
+    }
+    render_models(LLM "/anthropic/v1/models", DIALECT_ANTHROPIC, out);
+    render_models(LLM "/openai/v1/models", DIALECT_OPENAI_CHAT, out);
     buf_add(out,
-        STR("    location /api/v1/internal/llm/anthropic { purser unknown anthropic; }\n"
-            "    location /api/v1/internal/llm/openai { purser unknown openai-chat; }\n"
-            "    location @error_anthropic { internal; purser error anthropic; }\n"));
+        STR("    location " LLM "/anthropic { purser unknown anthropic; }\n"
+            "    location " LLM "/openai { purser unknown openai-chat; }\n"));
 }
 
 /*

@@ -136,7 +136,10 @@ replace(struct policy_file *f, const struct policy_route *routes, uint32_t route
     void *memory = NULL, *previous = map_previous(f->path, &previous_bytes);
     enum err err;
 
-    if (from->header == NULL && previous != NULL && policy_attach(previous, previous_bytes, &left))
+    if (from->header == NULL && previous != NULL &&
+        policy_attach(previous, previous_bytes, &left) &&
+        /* Places in other counters would mean other budgets. */
+        left.header->counters_generation == f->counters_generation)
         from = &left;
     live = from->header == NULL ? 0 : live_tokens(from);
 
@@ -155,6 +158,7 @@ replace(struct policy_file *f, const struct policy_route *routes, uint32_t route
             memcpy(fresh.routes, routes, routes_n * sizeof(*routes));
         memcpy(fresh.header->registry_fingerprint, fingerprint, 32);
         fresh.header->max_age_ms = f->max_age_ms;
+        fresh.header->counters_generation = f->counters_generation;
         atomic_store(&fresh.header->published_ms, clock_ms());
         if (from->header != NULL)
             live = copy_tokens(from, &fresh);

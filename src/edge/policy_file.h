@@ -14,7 +14,8 @@ struct policy_file {
     char *path;
     uint32_t gid; /* group that may read; 0: none */
     int64_t max_age_ms;
-    struct policy policy; /* mapped read-write; header NULL: none yet */
+    uint64_t counters_generation; /* whose places the tokens name; set before the first publish */
+    struct policy policy;         /* mapped read-write; header NULL: none yet */
     size_t bytes;
     uint32_t used; /* token slots that are not empty */
 };

@@ -143,27 +143,29 @@ endpoint_make(const struct registry *r, const struct registry_endpoint *from,
     return ERR_OK;
 }
 
+/* One place of a route. has_key: the platform has a key for it, so it gets a host. */
 static enum err
-route_make(const struct registry *r, const struct registry_platform_model *m,
-    struct str override_url, bool has_key, struct routes *rs, struct policy_route *to,
-    struct error *e)
+target_make(const struct registry *r, const struct registry_target *from, struct str override_url,
+    bool has_key, struct routes *rs, struct policy_target *to, struct error *e)
 {
-    const struct registry_provider *p = registry_provider_at(r, m->provider);
+    const struct registry_provider *p = registry_provider_at(r, from->provider);
 
-    if (!put(to->id, sizeof(to->id), registry_str(r, m->id)) ||
-        !put(to->vendor_model, sizeof(to->vendor_model), registry_str(r, m->vendor_model)) ||
+    if (!put(to->vendor_model, sizeof(to->vendor_model), registry_str(r, from->vendor_model)) ||
         !put(to->provider, sizeof(to->provider), registry_str(r, p->name)))
-        return fail(e, ERR_REGISTRY_INVALID,
-            "the platform model \"%.*s\" has a name that is too long",
-            STR_ARG(registry_str(r, m->id)));
-    if (m->prices.n > POLICY_PRICES_MAX)
-        return fail(e, ERR_REGISTRY_INVALID,
-            "the platform model \"%.*s\" has more than %d price rows",
-            STR_ARG(registry_str(r, m->id)), POLICY_PRICES_MAX);
-    to->max_output = m->max_output;
-    to->prices_n = m->prices.n;
-    if (m->prices.n > 0)
-        memcpy(to->prices, registry_prices(r, m), m->prices.n * sizeof(struct price));
+        return fail(e, ERR_REGISTRY_INVALID, "a name that is too long");
+    if (from->prices.n > POLICY_PRICES_MAX)
+        return fail(e, ERR_REGISTRY_INVALID, "more than %d price rows", POLICY_PRICES_MAX);
+    to->max_output = from->max_output;
+    to->max_prompt = from->max_prompt;
+    to->connect_ms = p->connect_ms;
+    to->first_byte_ms = p->first_byte_ms;
+    to->idle_ms = p->idle_ms;
+    to->drain_ms = p->drain_ms;
+    to->drain_nano_usd = p->drain_nano_usd;
+    to->prices_n = from->prices.n;
+    if (from->prices.n > 0)
+        memcpy(
+            to->prices, (const char *)r + from->prices.off, from->prices.n * sizeof(struct price));
     for (int d = 0; d < DIALECT_COUNT; d++) {
         enum err err;
 
@@ -172,6 +174,26 @@ route_make(const struct registry *r, const struct registry_platform_model *m,
         err = endpoint_make(r, &p->endpoint[d], override_url, has_key, rs, &to->endpoint[d], e);
         if (err != ERR_OK)
             return err;
+    }
+    return ERR_OK;
+}
+
+static enum err
+route_make(const struct registry *r, const struct registry_platform_model *m,
+    struct str override_url, routes_has_key_fn *has_key, void *ctx, struct routes *rs,
+    struct policy_route *to, struct error *e)
+{
+    struct str id = registry_str(r, m->id);
+    struct registry_target from;
+
+    if (!put(to->id, sizeof(to->id), id))
+        return fail(e, ERR_REGISTRY_INVALID,
+            "the platform model \"%.*s\" has a name that is too long", STR_ARG(id));
+    for (; registry_target_at(r, m, to->targets_n, &from); to->targets_n++) {
+        bool key = has_key(ctx, registry_str(r, registry_provider_at(r, from.provider)->name));
+
+        if (target_make(r, &from, override_url, key, rs, &to->targets[to->targets_n], e) != ERR_OK)
+            return wrap(e, "the platform model \"%.*s\"", STR_ARG(id));
     }
     return ERR_OK;
 }
@@ -186,9 +208,7 @@ routes_make(const struct registry *r, struct str override_url, routes_has_key_fn
             e, ERR_REGISTRY_INVALID, "there are more than %d platform models", POLICY_ROUTES_MAX);
     for (uint32_t i = 0; i < r->platform_models.n; i++) {
         const struct registry_platform_model *m = registry_platform_model_at(r, i);
-        struct str provider = registry_str(r, registry_provider_at(r, m->provider)->name);
-        enum err err =
-            route_make(r, m, override_url, has_key(ctx, provider), ret, &ret->routes[ret->n], e);
+        enum err err = route_make(r, m, override_url, has_key, ctx, ret, &ret->routes[ret->n], e);
 
         if (err != ERR_OK)
             return err;
@@ -257,8 +277,9 @@ void
 routes_mark_reachable(struct routes *rs)
 {
     for (size_t i = 0; i < rs->n; i++) {
-        for (int d = 0; d < DIALECT_COUNT; d++) {
-            struct policy_endpoint *to = &rs->routes[i].endpoint[d];
+        for (int d = 0; d < DIALECT_COUNT * POLICY_TARGETS_MAX; d++) {
+            struct policy_endpoint *to =
+                &rs->routes[i].targets[d / DIALECT_COUNT].endpoint[d % DIALECT_COUNT];
 
             to->reachable = 0;
             for (size_t k = 0; k < rs->hosts_n; k++) {

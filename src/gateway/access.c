@@ -4,7 +4,6 @@
 
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/sha.h>
-#include <sodium/randombytes.h>
 
 /* A chunked body may be no larger than this: it is read into memory before its size is known. */
 enum { CHUNKED_BODY_MAX = 4 << 20 };
@@ -30,22 +29,16 @@ ngx_http_purser_get_ctx(ngx_http_request_t *r)
     return NULL;
 }
 
-/* UUIDv7: the milliseconds, then random bits from a store that is refilled now and then. */
+/* UUIDv7: the milliseconds, then random bits. */
 static void
 ngx_http_purser_new_call_id(uint8_t id[static 16], u_char text[static 36])
 {
-    ngx_http_purser_worker_t *w = &ngx_http_purser_worker;
     uint64_t ms = (uint64_t)ngx_http_purser_now_ms();
     u_char *p = text;
 
-    if (w->random_used + 10 > sizeof(w->random)) {
-        randombytes_buf(w->random, sizeof(w->random));
-        w->random_used = 0;
-    }
     for (int i = 0; i < 6; i++)
         id[i] = (uint8_t)(ms >> (8 * (5 - i)));
-    ngx_memcpy(id + 6, w->random + w->random_used, 10);
-    w->random_used += 10;
+    ngx_http_purser_random(id + 6, 10);
     id[6] = (uint8_t)(0x70 | (id[6] & 0x0f));
     id[8] = (uint8_t)(0x80 | (id[8] & 0x3f));
     for (int i = 0; i < 16; i++) {
@@ -112,10 +105,7 @@ ngx_http_purser_digest(struct str text, uint8_t ret[static TOKEN_DIGEST_BYTES])
     SHA256_Final(ret, &sha);
 }
 
-/*
- * A live token right now. Asked before the body is read and once more after it: uploads take time.
- */
-static enum refusal
+enum refusal
 ngx_http_purser_check_token(ngx_http_request_t *r, const ngx_http_purser_ctx_t *ctx,
     struct policy **ret_policy, struct policy_token *ret_token)
 {
@@ -153,12 +143,10 @@ ngx_http_purser_body_is_encoded(ngx_http_request_t *r)
     return 0;
 }
 
-/* What can be said before the body is read. */
-static enum refusal
-ngx_http_purser_check_head(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx)
+enum refusal
+ngx_http_purser_authenticate(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx,
+    struct policy **ret_policy, struct policy_token *ret_token)
 {
-    struct policy *policy;
-    struct policy_token token;
     struct str text;
     enum refusal refusal;
 
@@ -170,7 +158,17 @@ ngx_http_purser_check_head(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx)
     if (refusal != REFUSAL_NONE)
         return refusal;
     ngx_http_purser_digest(text, ctx->digest);
-    refusal = ngx_http_purser_check_token(r, ctx, &policy, &token);
+    return ngx_http_purser_check_token(r, ctx, ret_policy, ret_token);
+}
+
+/* What can be said before the body is read. */
+static enum refusal
+ngx_http_purser_check_head(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx)
+{
+    struct policy *policy;
+    struct policy_token token;
+    enum refusal refusal = ngx_http_purser_authenticate(r, ctx, &policy, &token);
+
     if (refusal != REFUSAL_NONE)
         return refusal;
     if (r->method != NGX_HTTP_POST)
@@ -181,20 +179,20 @@ ngx_http_purser_check_head(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx)
 }
 
 static enum refusal
-ngx_http_purser_scan_body(ngx_http_request_t *r, struct request_scan *scan, struct str *ret_detail)
+ngx_http_purser_scan_body(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx, struct str *ret_detail)
 {
-    size_t n = 0;
+    struct request_scan *scan = &ctx->scan;
 
-    request_scan_init(scan);
+    request_scan_init(scan, ctx->dialect);
     for (ngx_chain_t *in = r->request_body->bufs; in != NULL; in = in->next) {
         if (ngx_buf_special(in->buf)) /* the empty end of a chunked body */
             continue;
         if (!ngx_buf_in_memory(in->buf) || in->buf->in_file)
             return r->headers_in.chunked ? REFUSAL_LENGTH_REQUIRED : REFUSAL_REQUEST_TOO_LARGE;
-        n += (size_t)(in->buf->last - in->buf->pos);
+        ctx->body_bytes += (size_t)(in->buf->last - in->buf->pos);
         (void)request_scan_feed(scan, (char *)in->buf->pos, (size_t)(in->buf->last - in->buf->pos));
     }
-    if (r->headers_in.chunked && n > CHUNKED_BODY_MAX)
+    if (r->headers_in.chunked && ctx->body_bytes > CHUNKED_BODY_MAX)
         return REFUSAL_LENGTH_REQUIRED;
     if (request_scan_finish(scan) != REQUEST_OK) {
         *ret_detail = request_problem_text(scan->problem);
@@ -204,90 +202,20 @@ ngx_http_purser_scan_body(ngx_http_request_t *r, struct request_scan *scan, stru
 }
 
 static void
-ngx_http_purser_copy_text(char *to, size_t to_bytes, const char *from)
-{
-    size_t n = ngx_min(ngx_strlen(from), to_bytes - 1);
-
-    ngx_memcpy(to, from, n);
-    to[n] = '\0';
-}
-
-/* The intent, written down before a byte goes upstream. */
-static void
-ngx_http_purser_open_slot(ngx_http_purser_ctx_t *ctx, const struct admit_decision *d,
-    const struct policy *policy, const struct policy_token *token, const struct keywire_key *key)
-{
-    struct recorder_open open = {.attempt = 1, .dialect = (uint8_t)ctx->dialect};
-
-    ngx_memcpy(open.call_id, ctx->call_id, sizeof(open.call_id));
-    ngx_memcpy(open.org_id, token->org_id, sizeof(open.org_id));
-    ngx_memcpy(open.workspace_id, token->workspace_id, sizeof(open.workspace_id));
-    ngx_memcpy(open.token_id, token->token_id, sizeof(open.token_id));
-    ngx_memcpy(open.decision_id, token->decision_id, sizeof(open.decision_id));
-    ngx_memcpy(open.key_id, key->id, sizeof(open.key_id));
-    ngx_memcpy(open.registry_fingerprint, policy->header->registry_fingerprint,
-        sizeof(open.registry_fingerprint));
-    open.opened_ms = ngx_http_purser_now_ms();
-    open.bound_nano_usd = d->bound_nano_usd;
-    open.prompt_bound = d->prompt_bound;
-    open.output_bound = d->output_bound;
-    open.tiers_n = (uint8_t)d->tiers_n;
-    ngx_memcpy(open.tiers, d->tiers, sizeof(open.tiers));
-    ngx_http_purser_copy_text(open.provider, sizeof(open.provider), d->route->provider);
-    ngx_http_purser_copy_text(open.model_asked, sizeof(open.model_asked), d->route->id);
-    ngx_http_purser_copy_text(open.model_vendor, sizeof(open.model_vendor), d->route->vendor_model);
-    recorder_slot_open(&ngx_http_purser_worker.recorder, ctx->slot, &open);
-    ctx->recording = 1;
-}
-
-/*
- * The whole decision, once the body is there. REFUSAL_NONE: a slot is open and the body is spliced.
- */
-static enum refusal
-ngx_http_purser_decide(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx, struct str *ret_detail)
-{
-    ngx_http_purser_main_conf_t *mcf = ngx_http_get_module_main_conf(r, ngx_http_purser_module);
-    struct admit_facts facts = {.dialect = ctx->dialect, .now_ms = ngx_http_purser_now_ms()};
-    struct request_scan scan;
-    struct policy_token token;
-    struct policy *policy;
-    struct admit_decision d;
-    struct keywire_key key;
-    enum refusal refusal;
-
-    refusal = ngx_http_purser_scan_body(r, &scan, ret_detail);
-    if (refusal == REFUSAL_NONE)
-        refusal = ngx_http_purser_check_token(r, ctx, &policy, &token);
-    if (refusal != REFUSAL_NONE)
-        return refusal;
-    facts.policy = policy;
-    facts.token = &token;
-    facts.request = &scan;
-    d = admit(&facts);
-    if (d.refusal != REFUSAL_NONE)
-        return d.refusal;
-    if (ngx_http_purser_keys_find(mcf, str_from_cstr(d.route->provider), &key) != NGX_OK)
-        return REFUSAL_NO_PLATFORM_KEY;
-    if (ngx_http_purser_splice(r, &scan, str_from_cstr(d.route->vendor_model)) != NGX_OK)
-        return REFUSAL_INTERNAL;
-    if (ngx_http_purser_slot_take(r->connection->log, &ctx->slot) != NGX_OK)
-        return REFUSAL_RECORDER_FULL;
-    ctx->endpoint = *d.endpoint;
-    ctx->key.data = (u_char *)key.value.p;
-    ctx->key.len = key.value.n;
-    ngx_http_purser_open_slot(ctx, &d, policy, &token, &key);
-    return REFUSAL_NONE;
-}
-
-static void
 ngx_http_purser_body_done(ngx_http_request_t *r)
 {
     ngx_http_purser_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_purser_module);
     struct str detail = STR_NONE;
-    enum refusal refusal = ngx_http_purser_decide(r, ctx, &detail);
+    enum refusal refusal = ngx_http_purser_scan_body(r, ctx, &detail);
 
+    if (refusal == REFUSAL_NONE) {
+        ctx->body = r->request_body->bufs;
+        refusal = ngx_http_purser_attempt_open(r, ctx);
+    }
     if (refusal != REFUSAL_NONE) {
-        ngx_http_finalize_request(r, ngx_http_purser_refuse(r, ctx->dialect, refusal, detail));
+        ngx_http_finalize_request(r,
+            ngx_http_purser_refuse(
+                r, ctx->dialect, refusal, ctx->detail.n > 0 ? ctx->detail : detail));
         return;
     }
     ctx->body_read = 1;
@@ -296,8 +224,8 @@ ngx_http_purser_body_done(ngx_http_request_t *r)
     ngx_http_core_run_phases(r);
 }
 
-static ngx_http_purser_ctx_t *
-ngx_http_purser_new_ctx(ngx_http_request_t *r, enum dialect dialect)
+ngx_http_purser_ctx_t *
+ngx_http_purser_new_ctx(ngx_http_request_t *r, const ngx_http_purser_loc_conf_t *lcf)
 {
     ngx_pool_cleanup_t *cleanup = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_purser_ctx_t));
     ngx_http_purser_ctx_t *ctx;
@@ -308,12 +236,37 @@ ngx_http_purser_new_ctx(ngx_http_request_t *r, enum dialect dialect)
     ngx_memzero(ctx, sizeof(*ctx));
     cleanup->handler = ngx_http_purser_ctx_cleanup;
     ctx->request = r;
-    ctx->dialect = dialect;
+    ctx->dialect = (enum dialect)lcf->dialect;
+    ctx->path = lcf->path;
+    ctx->is_free = lcf->role == NGX_HTTP_PURSER_FREE;
     ctx->http_version = r->http_version;
     /* Refusals have an id too. */
     ngx_http_purser_new_call_id(ctx->call_id, ctx->call_id_text);
     ngx_http_set_ctx(r, ctx, ngx_http_purser_module);
     return ctx;
+}
+
+/*
+ * error_page leads here after an attempt without an answer, or with one that is not for the client
+ * since another attempt is prepared.
+ */
+static ngx_int_t
+ngx_http_purser_go_on(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx)
+{
+    ngx_uint_t status = r->err_status;
+    ngx_uint_t too_late = status == NGX_HTTP_GATEWAY_TIME_OUT && r->upstream->request_sent;
+
+    ngx_http_set_ctx(r, ctx, ngx_http_purser_module);
+    if (ctx->prepared || (!too_late && ngx_http_purser_attempt_next(r, ctx, 0) == NGX_OK)) {
+        ctx->prepared = 0;
+        r->err_status = 0;
+        return NGX_OK;
+    }
+    ngx_http_finalize_request(r,
+        ngx_http_purser_refuse(r, ctx->dialect,
+            status == NGX_HTTP_GATEWAY_TIME_OUT ? REFUSAL_GATEWAY_TIMEOUT : REFUSAL_BAD_GATEWAY,
+            STR_NONE));
+    return NGX_DONE;
 }
 
 ngx_int_t
@@ -324,15 +277,19 @@ ngx_http_purser_access_handler(ngx_http_request_t *r)
     enum refusal refusal;
     ngx_int_t rc;
 
-    if (lcf->role != NGX_HTTP_PURSER_CALL || r != r->main)
+    if (r != r->main ||
+        (lcf->role != NGX_HTTP_PURSER_CALL && lcf->role != NGX_HTTP_PURSER_FREE &&
+            lcf->role != NGX_HTTP_PURSER_AGAIN))
         return NGX_DECLINED;
+    ctx = ngx_http_purser_get_ctx(r);
+    if (lcf->role == NGX_HTTP_PURSER_AGAIN && ctx != NULL && ctx->body_read)
+        return ngx_http_purser_go_on(r, ctx);
     /* Led here by something else than the client's own request line: that would be another call. */
     if (r->internal)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    ctx = ngx_http_purser_get_ctx(r);
     if (ctx != NULL)
         return ctx->body_read ? NGX_OK : NGX_DONE;
-    ctx = ngx_http_purser_new_ctx(r, lcf->dialect);
+    ctx = ngx_http_purser_new_ctx(r, lcf);
     if (ctx == NULL)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     refusal = ngx_http_purser_check_head(r, ctx);

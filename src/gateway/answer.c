@@ -2,19 +2,53 @@
 
 #include "gateway/ngx_http_purser.h"
 
-static ngx_int_t
-ngx_http_purser_add_header(ngx_http_request_t *r, const char *key, struct str value)
+ngx_int_t
+ngx_http_purser_add_header(ngx_http_request_t *r, struct str key, struct str value)
 {
     ngx_table_elt_t *h = ngx_list_push(&r->headers_out.headers);
 
     if (h == NULL)
         return NGX_ERROR;
     h->hash = 1;
-    h->key.data = (u_char *)key;
-    h->key.len = ngx_strlen(key);
+    h->key.data = (u_char *)key.p;
+    h->key.len = key.n;
     h->value.data = (u_char *)value.p;
     h->value.len = value.n;
     return NGX_OK;
+}
+
+ngx_int_t
+ngx_http_purser_send_json(ngx_http_request_t *r, ngx_uint_t status, ngx_buf_t *b)
+{
+    ngx_chain_t out = {.buf = b};
+    ngx_int_t rc;
+
+    b->last_buf = 1;
+    b->last_in_chain = 1;
+    r->err_status = 0;
+    r->headers_out.status = status;
+    r->headers_out.status_line.len = 0;
+    r->headers_out.content_length_n = b->last - b->pos;
+    ngx_str_set(&r->headers_out.content_type, "application/json");
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    rc = ngx_http_send_header(r);
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only)
+        return rc;
+    return ngx_http_output_filter(r, &out);
+}
+
+/* Whole seconds, rounded up. */
+static ngx_int_t
+ngx_http_purser_add_retry_after(ngx_http_request_t *r, const ngx_http_purser_ctx_t *ctx)
+{
+    int64_t ms = ctx != NULL && ctx->retry_after_ms > 0 ? ctx->retry_after_ms : 1000;
+    u_char *text = ngx_pnalloc(r->pool, NGX_INT64_LEN);
+    size_t n;
+
+    if (text == NULL)
+        return NGX_ERROR;
+    n = (size_t)(ngx_sprintf(text, "%L", (ms + 999) / 1000) - text);
+    return ngx_http_purser_add_header(r, STR("retry-after"), (struct str){(char *)text, n});
 }
 
 ngx_int_t
@@ -22,13 +56,15 @@ ngx_http_purser_refuse(
     ngx_http_request_t *r, enum dialect d, enum refusal refusal, struct str detail)
 {
     ngx_http_purser_ctx_t *ctx = ngx_http_purser_get_ctx(r);
+    ngx_uint_t may_retry = refusal_may_retry(refusal);
     struct str id = STR_NONE;
-    ngx_buf_t *b;
-    ngx_chain_t out;
     ngx_int_t rc;
+    ngx_buf_t *b;
 
-    if (ctx != NULL)
+    if (ctx != NULL) {
         id = (struct str){(char *)ctx->call_id_text, sizeof(ctx->call_id_text)};
+        ctx->passing = 0; /* what follows is no vendor's answer */
+    }
     rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK)
         return rc;
@@ -36,27 +72,15 @@ ngx_http_purser_refuse(
     if (b == NULL)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     b->last = b->pos + refusal_body(refusal, d, detail, id, (char *)b->pos);
-    b->last_buf = 1;
-    b->last_in_chain = 1;
-    r->err_status = 0;
-    r->headers_out.status = (ngx_uint_t)refusal_status(refusal, d);
-    r->headers_out.status_line.len = 0;
-    r->headers_out.content_length_n = b->last - b->pos;
-    ngx_str_set(&r->headers_out.content_type, "application/json");
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-    if (ngx_http_purser_add_header(r, "x-purser-code", refusal_name(refusal)) != NGX_OK ||
-        ngx_http_purser_add_header(r, "x-should-retry",
-            refusal_may_retry(refusal) ? STR("true") : STR("false")) != NGX_OK ||
-        (refusal_may_retry(refusal) &&
-            ngx_http_purser_add_header(r, "retry-after", STR("1")) != NGX_OK) ||
-        (id.n > 0 && ngx_http_purser_add_header(r, "request-id", id) != NGX_OK))
+    if (ngx_http_purser_add_header(r, STR("x-purser-code"), refusal_name(refusal)) != NGX_OK ||
+        ngx_http_purser_add_header(
+            r, STR("x-should-retry"), may_retry ? STR("true") : STR("false")) != NGX_OK ||
+        (may_retry && ngx_http_purser_add_retry_after(r, ctx) != NGX_OK) ||
+        (id.n > 0 &&
+            ngx_http_purser_add_header(
+                r, d == DIALECT_ANTHROPIC ? STR("request-id") : STR("x-request-id"), id) != NGX_OK))
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    rc = ngx_http_send_header(r);
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only)
-        return rc;
-    out.buf = b;
-    out.next = NULL;
-    return ngx_http_output_filter(r, &out);
+    return ngx_http_purser_send_json(r, (ngx_uint_t)refusal_status(refusal, d), b);
 }
 
 /* The base of an API, or hello below it: clients probe them with HEAD before they have a token. */

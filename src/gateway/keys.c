@@ -109,15 +109,35 @@ ngx_http_purser_keys_lock(ngx_http_purser_main_conf_t *mcf, ngx_log_t *log)
     return NGX_OK;
 }
 
-ngx_int_t
-ngx_http_purser_keys_find(
-    ngx_http_purser_main_conf_t *mcf, struct str provider, struct keywire_key *ret)
+static ngx_uint_t
+ngx_http_purser_key_was_tried(const struct keywire_key *key, uint8_t tried[][16], uint32_t tried_n)
 {
-    size_t offset = 0;
-
-    while (keywire_next(mcf->keys, &offset, ret)) {
-        if (str_equal(ret->provider, provider))
-            return NGX_OK;
+    for (uint32_t i = 0; i < tried_n; i++) {
+        if (ngx_memcmp(tried[i], key->id, sizeof(key->id)) == 0)
+            return 1;
     }
-    return NGX_DECLINED;
+    return 0;
+}
+
+/* One pass: each key in turn takes the place of the one before with its share of the weights. */
+ngx_int_t
+ngx_http_purser_keys_pick(ngx_http_purser_main_conf_t *mcf, struct str provider,
+    uint8_t tried[][16], uint32_t tried_n, struct keywire_key *ret)
+{
+    struct keywire_key key;
+    uint64_t sum = 0;
+    size_t offset = 0;
+    uint32_t random;
+
+    while (keywire_next(mcf->keys, &offset, &key)) {
+        if (!str_equal(key.provider, provider) ||
+            ngx_http_purser_key_was_tried(&key, tried, tried_n))
+            continue;
+        sum += key.weight;
+        if (sum > key.weight)
+            ngx_http_purser_random(&random, sizeof(random));
+        if (sum == key.weight || random % sum < key.weight)
+            *ret = key;
+    }
+    return sum > 0 ? NGX_OK : NGX_DECLINED;
 }

@@ -46,13 +46,44 @@ ngx_http_purser_is_no_answer(const ngx_http_request_t *r)
     return r->http_version < NGX_HTTP_VERSION_10 || (status > 0 && status < NGX_HTTP_OK);
 }
 
+/* The answer is a final one of the vendor's: what is known from its head. */
+static ngx_int_t
+ngx_http_purser_answer_begins(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx)
+{
+    struct str type = ngx_http_purser_str(r->headers_out.content_type);
+    ngx_uint_t status = r->upstream->headers_in.status_n;
+
+    ctx->progress.vendor_status = (int32_t)status;
+    ctx->progress.first_byte_ms = ngx_http_purser_now_ms();
+    if (ngx_http_purser_attempt_next(r, ctx, status) == NGX_OK) {
+        ctx->prepared = 1;
+        return NGX_DECLINED;
+    }
+    ngx_http_purser_upstream_began(ctx);
+    if (status == NGX_HTTP_OK) {
+        ngx_uint_t is_stream =
+            str_equal_name(str_slice(type, 0, ngx_min(type.n, 17)), STR("text/event-stream"));
+
+        usage_meter_init(&ctx->meter, ctx->dialect, is_stream);
+        ctx->metering = ctx->recording;
+        ctx->withholding = ctx->metering && is_stream && ctx->asks_usage;
+        if (ctx->withholding)
+            ngx_http_clear_content_length(r);
+        ngx_http_purser_free_body(r, ctx);
+    } else if (ctx->recording) {
+        /* Known from here on, whatever dies: an error answer costs nothing. */
+        recorder_slot_progress(&ngx_http_purser_worker.recorder, ctx->slot, &ctx->progress);
+    }
+    return ngx_http_purser_clean_answer(r, ctx);
+}
+
 static ngx_int_t
 ngx_http_purser_header_filter(ngx_http_request_t *r)
 {
     ngx_http_purser_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_purser_module);
-    struct str type;
+    ngx_int_t rc;
 
-    if (ctx == NULL || !ctx->recording || r != r->main || r->upstream == NULL)
+    if (ctx == NULL || !ctx->passing || r != r->main || r->upstream == NULL)
         return ngx_http_next_header_filter(r);
     if (ngx_http_purser_is_no_answer(r)) {
         r->http_version = ctx->http_version;
@@ -61,40 +92,67 @@ ngx_http_purser_header_filter(ngx_http_request_t *r)
     }
     if (r->upstream->headers_in.status_n == 0)
         return ngx_http_next_header_filter(r);
-    ctx->progress.vendor_status = (int32_t)r->upstream->headers_in.status_n;
-    ctx->progress.first_byte_ms = ngx_http_purser_now_ms();
-    if (ctx->progress.vendor_status == NGX_HTTP_OK) {
-        type = ngx_http_purser_str(r->headers_out.content_type);
-        usage_meter_init(&ctx->meter,
-            str_equal_name(str_slice(type, 0, ngx_min(type.n, 17)), STR("text/event-stream")));
-        ctx->metering = 1;
-        ngx_http_purser_free_body(r, ctx);
-    } else {
-        /* Known from here on, whatever dies: an error answer costs nothing. */
-        recorder_slot_progress(&ngx_http_purser_worker.recorder, ctx->slot, &ctx->progress);
+    rc = ngx_http_purser_answer_begins(r, ctx);
+    if (rc == NGX_DECLINED) {
+        /* error_page leads to the next attempt. */
+        ngx_http_clean_header(r);
+        return NGX_HTTP_BAD_GATEWAY;
     }
-    return ngx_http_next_header_filter(r);
+    if (rc != NGX_OK)
+        return rc;
+    return ngx_http_purser_drain(r, ctx, NULL, ngx_http_next_header_filter(r));
+}
+
+static void
+ngx_http_purser_feed(ngx_http_purser_ctx_t *ctx, ngx_chain_t *in)
+{
+    for (; in != NULL; in = in->next) {
+        if (ngx_buf_in_memory(in->buf))
+            usage_meter_feed(
+                &ctx->meter, (char *)in->buf->pos, (size_t)(in->buf->last - in->buf->pos));
+    }
+}
+
+/* What the meter found out, written down before the client sees what it was found in. */
+static void
+ngx_http_purser_note(ngx_http_purser_ctx_t *ctx, ngx_uint_t counted)
+{
+    int64_t freed = 0;
+
+    if (!counted && ctx->meter.text_bytes == ctx->text_written)
+        return;
+    ngx_http_purser_write_down(ctx);
+    if (counted)
+        freed = ngx_http_purser_budget_shrink(ctx);
+    recorder_slot_progress(&ngx_http_purser_worker.recorder, ctx->slot, &ctx->progress);
+    ngx_http_purser_budget_free(ctx, freed);
 }
 
 static ngx_int_t
 ngx_http_purser_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 {
     ngx_http_purser_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_purser_module);
+    ngx_chain_t *out = in;
     uint32_t changes;
+    ngx_int_t rc;
 
     if (ctx == NULL || !ctx->metering || !ctx->recording || r != r->main)
         return ngx_http_next_body_filter(r, in);
     changes = ctx->meter.changes;
-    for (ngx_chain_t *link = in; link != NULL; link = link->next) {
-        if (ngx_buf_in_memory(link->buf))
-            usage_meter_feed(
-                &ctx->meter, (char *)link->buf->pos, (size_t)(link->buf->last - link->buf->pos));
-    }
-    if (ctx->meter.changes != changes || ctx->meter.text_bytes != ctx->text_written) {
-        ngx_http_purser_write_down(ctx);
-        recorder_slot_progress(&ngx_http_purser_worker.recorder, ctx->slot, &ctx->progress);
-    }
-    return ngx_http_next_body_filter(r, in);
+    if (ctx->client_left || !ctx->withholding)
+        ngx_http_purser_feed(ctx, in);
+    else if (ngx_http_purser_withhold(r, ctx, in, &out) != NGX_OK)
+        return NGX_ERROR;
+    ngx_http_purser_note(ctx, ctx->meter.changes != changes);
+    if (ctx->client_left)
+        rc = NGX_ERROR;
+    else if (in != NULL && out == NULL)
+        rc = NGX_OK; /* all of it waits, or was ours */
+    else
+        rc = ngx_http_next_body_filter(r, out);
+    if (out != in)
+        ngx_http_purser_withhold_sent(r, ctx, out);
+    return ngx_http_purser_drain(r, ctx, in, rc);
 }
 
 static enum recorder_end
@@ -124,6 +182,7 @@ ngx_http_purser_close(ngx_http_purser_ctx_t *ctx)
         ngx_http_purser_write_down(ctx);
     ctx->progress.end = (uint32_t)ngx_http_purser_end(ctx);
     ctx->progress.closed_ms = ngx_http_purser_now_ms();
+    ngx_http_purser_budget_settle(ctx);
     recorder_slot_close(&ngx_http_purser_worker.recorder, ctx->slot, &ctx->progress);
 }
 

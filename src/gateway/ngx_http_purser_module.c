@@ -5,9 +5,9 @@
 #include <sys/prctl.h>
 
 static void *ngx_http_purser_create_main_conf(ngx_conf_t *cf);
+static void *ngx_http_purser_create_srv_conf(ngx_conf_t *cf);
 static void *ngx_http_purser_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_purser_role(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-static ngx_int_t ngx_http_purser_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_http_purser_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_purser_init_process(ngx_cycle_t *cycle);
 
@@ -15,20 +15,26 @@ static ngx_command_t ngx_http_purser_commands[] = {
     /* purser_policy PATH: the policy file that purserd publishes */
     {ngx_string("purser_policy"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_slot,
         NGX_HTTP_MAIN_CONF_OFFSET, offsetof(ngx_http_purser_main_conf_t, policy_path), NULL},
+    /* purser_counters PATH: budgets and rate limits, shared by all workers */
+    {ngx_string("purser_counters"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_slot,
+        NGX_HTTP_MAIN_CONF_OFFSET, offsetof(ngx_http_purser_main_conf_t, counters_path), NULL},
     /* purser_recorder PATH: the flight recorder */
     {ngx_string("purser_recorder"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_slot,
         NGX_HTTP_MAIN_CONF_OFFSET, offsetof(ngx_http_purser_main_conf_t, recorder_path), NULL},
     /* purser_keys PATH: the socket where purserd hands out the platform's keys */
     {ngx_string("purser_keys"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_slot,
         NGX_HTTP_MAIN_CONF_OFFSET, offsetof(ngx_http_purser_main_conf_t, keys_path), NULL},
-    /* purser call|unknown|error DIALECT: what this location is */
-    {ngx_string("purser"), NGX_HTTP_LOC_CONF | NGX_CONF_TAKE2, ngx_http_purser_role,
+    /* purser call|free DIALECT PATH, purser again|models|unknown|error DIALECT: what a location is */
+    {ngx_string("purser"), NGX_HTTP_LOC_CONF | NGX_CONF_TAKE23, ngx_http_purser_role,
         NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    /* purser_upstream: calls to it have the time-outs of their provider; the last line of a block */
+    {ngx_string("purser_upstream"), NGX_HTTP_UPS_CONF | NGX_CONF_NOARGS, ngx_http_purser_upstream,
+        NGX_HTTP_SRV_CONF_OFFSET, 0, NULL},
     ngx_null_command};
 
 static ngx_http_module_t ngx_http_purser_module_ctx = {ngx_http_purser_add_variables,
-    ngx_http_purser_init, ngx_http_purser_create_main_conf, NULL, NULL, NULL,
-    ngx_http_purser_create_loc_conf, NULL};
+    ngx_http_purser_init, ngx_http_purser_create_main_conf, NULL, ngx_http_purser_create_srv_conf,
+    NULL, ngx_http_purser_create_loc_conf, NULL};
 
 ngx_module_t ngx_http_purser_module = {NGX_MODULE_V1, &ngx_http_purser_module_ctx,
     ngx_http_purser_commands, NGX_HTTP_MODULE, NULL, NULL, ngx_http_purser_init_process, NULL, NULL,
@@ -45,6 +51,12 @@ ngx_http_purser_create_main_conf(ngx_conf_t *cf)
 }
 
 static void *
+ngx_http_purser_create_srv_conf(ngx_conf_t *cf)
+{
+    return ngx_pcalloc(cf->pool, sizeof(ngx_http_purser_srv_conf_t));
+}
+
+static void *
 ngx_http_purser_create_loc_conf(ngx_conf_t *cf)
 {
     return ngx_pcalloc(cf->pool, sizeof(ngx_http_purser_loc_conf_t));
@@ -53,164 +65,46 @@ ngx_http_purser_create_loc_conf(ngx_conf_t *cf)
 static char *
 ngx_http_purser_role(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
+    static const struct {
+        struct str name;
+        ngx_uint_t role;
+        ngx_uint_t has_path;
+        ngx_http_handler_pt handler; /* NULL: proxy_pass */
+    } roles[] = {
+        {STR_INIT("call"), NGX_HTTP_PURSER_CALL, 1, NULL},
+        {STR_INIT("free"), NGX_HTTP_PURSER_FREE, 1, NULL},
+        {STR_INIT("again"), NGX_HTTP_PURSER_AGAIN, 0, NULL},
+        {STR_INIT("models"), NGX_HTTP_PURSER_MODELS, 0, ngx_http_purser_models_handler},
+        {STR_INIT("unknown"), NGX_HTTP_PURSER_UNKNOWN, 0, ngx_http_purser_unknown_handler},
+        {STR_INIT("error"), NGX_HTTP_PURSER_ERROR, 0, ngx_http_purser_error_handler},
+    };
     ngx_http_purser_loc_conf_t *lcf = conf;
-    ngx_http_core_loc_conf_t *clcf;
     ngx_str_t *args = cf->args->elts;
-    struct str role = ngx_http_purser_str(args[1]);
     enum dialect dialect;
+    ngx_uint_t i = 0;
 
     if (lcf->role != NGX_HTTP_PURSER_NONE)
         return "is duplicate";
+    while (i < sizeof(roles) / sizeof(roles[0]) &&
+        !str_equal(ngx_http_purser_str(args[1]), roles[i].name))
+        i++;
+    if (i == sizeof(roles) / sizeof(roles[0]))
+        return "takes call, free, again, models, unknown or error";
     if (!dialect_from_name(ngx_http_purser_str(args[2]), &dialect))
         return "names an unknown dialect";
+    if (cf->args->nelts != 3 + roles[i].has_path)
+        return "takes a path for call and free, and none otherwise";
+    lcf->role = roles[i].role;
     lcf->dialect = dialect;
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    if (str_equal(role, STR("call"))) {
-        lcf->role = NGX_HTTP_PURSER_CALL;
-    } else if (str_equal(role, STR("unknown"))) {
-        lcf->role = NGX_HTTP_PURSER_UNKNOWN;
-        clcf->handler = ngx_http_purser_unknown_handler;
-    } else if (str_equal(role, STR("error"))) {
-        lcf->role = NGX_HTTP_PURSER_ERROR;
-        clcf->handler = ngx_http_purser_error_handler;
-    } else {
-        return "takes call, unknown or error";
+    if (roles[i].has_path)
+        lcf->path = args[3];
+    if (roles[i].handler != NULL) {
+        ngx_http_core_loc_conf_t *clcf =
+            ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+        clcf->handler = roles[i].handler;
     }
     return NGX_CONF_OK;
-}
-
-enum {
-    VARIABLE_URL,
-    VARIABLE_HOST,
-    VARIABLE_TLS_NAME,
-    VARIABLE_X_API_KEY,
-    VARIABLE_AUTHORIZATION,
-    VARIABLE_API_KEY
-};
-
-static ngx_int_t
-ngx_http_purser_set_text(ngx_http_request_t *r, ngx_http_variable_value_t *v, const char *format,
-    const char *text, ngx_str_t rest)
-{
-    size_t n = ngx_strlen(format) + ngx_strlen(text) + rest.len;
-    u_char *p = ngx_pnalloc(r->pool, n);
-
-    if (p == NULL)
-        return NGX_ERROR;
-    v->data = p;
-    v->len = (unsigned)(ngx_snprintf(p, n, format, text, &rest) - p);
-    return NGX_OK;
-}
-
-static ngx_int_t
-ngx_http_purser_set_url(
-    ngx_http_request_t *r, ngx_http_variable_value_t *v, const struct policy_endpoint *e)
-{
-    static const char *const paths[DIALECT_COUNT] = {
-        [DIALECT_ANTHROPIC] = "/v1/messages",
-        [DIALECT_OPENAI_CHAT] = "/chat/completions",
-        [DIALECT_OPENAI_RESPONSES] = "/responses",
-    };
-    ngx_http_purser_ctx_t *ctx = ngx_http_purser_get_ctx(r);
-    size_t n = sizeof("https://") + sizeof(e->upstream) + sizeof(e->path) + 32 + r->args.len;
-    u_char *p = ngx_pnalloc(r->pool, n), *end;
-
-    if (p == NULL)
-        return NGX_ERROR;
-    end = ngx_snprintf(p, n, "%s%s%s%s%s%V", e->tls ? "https://" : "http://", e->upstream, e->path,
-        paths[ctx->dialect], r->args.len > 0 ? "?" : "", &r->args);
-    v->data = p;
-    v->len = (unsigned)(end - p);
-    return NGX_OK;
-}
-
-/* Where the call goes and with which credential. Empty for whatever is not an admitted call. */
-static ngx_int_t
-ngx_http_purser_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t what)
-{
-    static const ngx_str_t none = ngx_null_string;
-    ngx_http_purser_ctx_t *ctx = ngx_http_purser_get_ctx(r);
-    const struct policy_endpoint *e;
-
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-    v->data = (u_char *)"";
-    v->len = 0;
-    if (ctx == NULL || !ctx->recording)
-        return NGX_OK;
-    e = &ctx->endpoint;
-    switch (what) {
-    case VARIABLE_URL:
-        return ngx_http_purser_set_url(r, v, e);
-    case VARIABLE_HOST:
-        return ngx_http_purser_set_text(r, v, "%s%V", e->host, none);
-    case VARIABLE_TLS_NAME:
-        v->data = (u_char *)e->host;
-        v->len = (unsigned)str_find_char(str_from_cstr(e->host), e->host[0] == '[' ? ']' : ':');
-        if (e->host[0] == '[') {
-            v->data++;
-            v->len--;
-        }
-        return NGX_OK;
-    case VARIABLE_X_API_KEY:
-        if (e->header == AUTH_HEADER_X_API_KEY)
-            return ngx_http_purser_set_text(r, v, "%s%V", "", ctx->key);
-        return NGX_OK;
-    case VARIABLE_API_KEY:
-        if (e->header == AUTH_HEADER_API_KEY)
-            return ngx_http_purser_set_text(r, v, "%s%V", "", ctx->key);
-        return NGX_OK;
-    default:
-        if (e->header == AUTH_HEADER_BEARER)
-            return ngx_http_purser_set_text(r, v, "%s%V", "Bearer ", ctx->key);
-        return NGX_OK;
-    }
-}
-
-static ngx_int_t
-ngx_http_purser_call_id(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
-{
-    ngx_http_purser_ctx_t *ctx = ngx_http_purser_get_ctx(r);
-
-    v->valid = ctx != NULL;
-    v->not_found = ctx == NULL;
-    v->no_cacheable = 1;
-    if (ctx != NULL) {
-        v->data = ctx->call_id_text;
-        v->len = sizeof(ctx->call_id_text);
-    }
-    return NGX_OK;
-}
-
-static ngx_http_variable_t ngx_http_purser_variables[] = {
-    {ngx_string("purser_url"), NULL, ngx_http_purser_variable, VARIABLE_URL,
-        NGX_HTTP_VAR_NOCACHEABLE, 0},
-    {ngx_string("purser_host"), NULL, ngx_http_purser_variable, VARIABLE_HOST,
-        NGX_HTTP_VAR_NOCACHEABLE, 0},
-    {ngx_string("purser_tls_name"), NULL, ngx_http_purser_variable, VARIABLE_TLS_NAME,
-        NGX_HTTP_VAR_NOCACHEABLE, 0},
-    {ngx_string("purser_x_api_key"), NULL, ngx_http_purser_variable, VARIABLE_X_API_KEY,
-        NGX_HTTP_VAR_NOCACHEABLE, 0},
-    {ngx_string("purser_authorization"), NULL, ngx_http_purser_variable, VARIABLE_AUTHORIZATION,
-        NGX_HTTP_VAR_NOCACHEABLE, 0},
-    {ngx_string("purser_api_key"), NULL, ngx_http_purser_variable, VARIABLE_API_KEY,
-        NGX_HTTP_VAR_NOCACHEABLE, 0},
-    {ngx_string("purser_call_id"), NULL, ngx_http_purser_call_id, 0, NGX_HTTP_VAR_NOCACHEABLE, 0},
-    ngx_http_null_variable};
-
-static ngx_int_t
-ngx_http_purser_add_variables(ngx_conf_t *cf)
-{
-    for (ngx_http_variable_t *v = ngx_http_purser_variables; v->name.len > 0; v++) {
-        ngx_http_variable_t *added = ngx_http_add_variable(cf, &v->name, v->flags);
-
-        if (added == NULL)
-            return NGX_ERROR;
-        added->get_handler = v->get_handler;
-        added->data = v->data;
-    }
-    return NGX_OK;
 }
 
 /*
@@ -254,6 +148,7 @@ ngx_http_purser_init_process(ngx_cycle_t *cycle)
 
     if (mcf == NULL || mcf->policy_path.len == 0)
         return NGX_OK;
+    ngx_http_purser_heap_init(cycle);
     /*
      * nginx turned it on when it changed the uid: no core with a key in it, no look into our
      * memory.

@@ -2,6 +2,7 @@
 
 #include "gateway/ngx_http_purser.h"
 
+#include <sodium/randombytes.h>
 #include <sys/mman.h>
 
 ngx_http_purser_worker_t ngx_http_purser_worker;
@@ -182,4 +183,17 @@ ngx_http_purser_slot_take(ngx_log_t *log, uint32_t *ret)
         return NGX_DECLINED;
     }
     return ngx_http_purser_slot_search(w, ret);
+}
+
+void
+ngx_http_purser_random(void *to, size_t n)
+{
+    ngx_http_purser_worker_t *w = &ngx_http_purser_worker;
+
+    if (w->random_used + n > sizeof(w->random)) {
+        randombytes_buf(w->random, sizeof(w->random));
+        w->random_used = 0;
+    }
+    ngx_memcpy(to, w->random + w->random_used, n);
+    w->random_used += n;
 }

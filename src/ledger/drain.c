@@ -7,18 +7,38 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { BATCH_MAX = 256, PASS_EVERY_MS = 100, STORE_AWAY_MS = 1000 };
+enum {
+    BATCH_MAX = 256,
+    PASS_EVERY_MS = 100,
+    BACK_OFF_FIRST_MS = 200,
+    BACK_OFF_MAX_MS = 3000, /* also how late the drain may notice that the store is back */
+};
+
+/* A slot that is done. Call ids begin with the time: their order is that of the openings. */
+struct ended {
+    uint8_t call_id[16];
+    uint32_t attempt;
+    uint32_t slot;
+};
 
 struct drain {
     struct drain_options o;
     struct recorder_file file;
     pthread_t thread;
-    pthread_mutex_t lock; /* guards what follows */
+    pthread_mutex_t passing; /* held while slots are booked and freed */
+    pthread_mutex_t lock;    /* guards what follows */
     pthread_cond_t stop;
     bool stopping;
     struct drain_status status;
-    /* The thread's own. */
+    int64_t looked_ms;         /* when the last pass began */
+    int64_t oldest_ms;         /* opening of the oldest call it could not book; 0: it booked all */
+    struct counters *counters; /* NULL: not there yet */
+    drain_unsure_fn *unsure;
+    void *unsure_ctx;
+    /* Who holds passing: */
     int64_t synced_ms;
+    struct ended *ended; /* room for every slot */
+    size_t ended_n;
     struct finished {
         struct ledger_entry entry;
         uint32_t slot;
@@ -40,13 +60,13 @@ book_batch(struct store_tx *tx, void *ctx, struct error *e)
     return ERR_OK;
 }
 
-/* Call ids begin with the time: rows stand in the order in which the calls were opened. */
 static int
-compare_finished(const void *a, const void *b)
+compare_ended(const void *a, const void *b)
 {
-    const struct finished *x = a, *y = b;
+    const struct ended *x = a, *y = b;
+    int order = memcmp(x->call_id, y->call_id, sizeof(x->call_id));
 
-    return memcmp(x->entry.call_id, y->entry.call_id, sizeof(x->entry.call_id));
+    return order != 0 ? order : (x->attempt > y->attempt) - (x->attempt < y->attempt);
 }
 
 /* Books the batch, durably, then frees its slots: dying in between books nothing twice. */
@@ -56,13 +76,14 @@ flush(struct drain *d, size_t *booked, struct error *e)
     uint64_t recovered = 0;
     enum err err;
 
-    qsort(d->batch, d->batch_n, sizeof(d->batch[0]), compare_finished);
     err = store_tx_durable(d->o.store, book_batch, d, e);
     if (err != ERR_OK)
         return err;
     for (size_t i = 0; i < d->batch_n; i++) {
         recovered += d->batch[i].entry.state == LEDGER_RECOVERED;
         recorder_slot_free(&d->file.recorder, d->batch[i].slot);
+        if (d->o.booked != NULL)
+            d->o.booked(d->o.booked_ctx, &d->batch[i].entry);
     }
     pthread_mutex_lock(&d->lock);
     d->status.booked += d->batch_n;
@@ -90,6 +111,35 @@ reap(struct drain *d, uint32_t lane)
             lane);
 }
 
+/*
+ * What a worker held in the counters and could not give back any more. A slot says first that it is
+ * about to be settled: dying here settles nothing twice.
+ */
+static void
+settle_left(struct drain *d, uint32_t slot, const struct ledger_entry *entry)
+{
+    const struct recorder *r = &d->file.recorder;
+    struct counters *c = d->counters;
+    struct recorder_hold h;
+    struct id org;
+
+    if (c == NULL || !recorder_slot_hold(r, slot, &h) || h.counted == RECORDER_SETTLED ||
+        h.counters_generation != c->header->generation)
+        return;
+    if (h.counted == RECORDER_RESERVED) {
+        recorder_slot_mark(r, slot, RECORDER_SETTLING);
+        budget_settle(c->budgets, h.budgets, h.budget_tags, h.budgets_n, h.reserved_nano,
+            entry->cost_nano_usd);
+        limit_leave(c->limits, h.limits, LIMITS_PER_CALL, clock_ms(), h.tokens);
+    } else if (d->unsure != NULL) {
+        memcpy(org.b, entry->org_id, sizeof(org.b));
+        d->unsure(d->unsure_ctx, org);
+    }
+    /* INTENT stays: it says that nothing was sent. */
+    if (h.counted != RECORDER_INTENT)
+        recorder_slot_mark(r, slot, RECORDER_SETTLED);
+}
+
 static void
 take(struct drain *d, uint32_t slot)
 {
@@ -98,6 +148,7 @@ take(struct drain *d, uint32_t slot)
     struct id id;
 
     if (recorder_slot_read(&d->file.recorder, slot, entry)) {
+        settle_left(d, slot, entry);
         d->batch[d->batch_n++].slot = slot;
         return;
     }
@@ -121,16 +172,26 @@ eight_are_free(const struct recorder *r, uint32_t slot)
     return states == 0;
 }
 
-enum err
-drain_pass(struct drain *d, size_t *ret_booked, struct error *e)
+static void
+note_ended(struct drain *d, uint32_t slot)
+{
+    const struct recorder_open *open = &recorder_slot_at(&d->file.recorder, slot)->open;
+    struct ended *x = &d->ended[d->ended_n++];
+
+    memcpy(x->call_id, open->call_id, sizeof(x->call_id));
+    x->attempt = open->attempt;
+    x->slot = slot;
+}
+
+/* Finds the slots that are done, reaping dead workers on the way. */
+static void
+look(struct drain *d)
 {
     const struct recorder *r = &d->file.recorder;
-    uint32_t per_lane = r->header->slots_per_lane, used = 0;
-    size_t booked = 0;
-    enum err err = ERR_OK;
+    uint32_t per_lane = r->header->slots_per_lane;
 
-    d->batch_n = 0;
-    for (uint32_t slot = 0, reaped = UINT32_MAX; slot < r->slots_n && err == ERR_OK; slot++) {
+    d->ended_n = 0;
+    for (uint32_t slot = 0, reaped = UINT32_MAX; slot < r->slots_n; slot++) {
         enum recorder_slot_state state;
 
         if (slot % 8 == 0 && slot + 8 <= r->slots_n && eight_are_free(r, slot)) {
@@ -143,20 +204,88 @@ drain_pass(struct drain *d, size_t *ret_booked, struct error *e)
             reap(d, reaped);
             state = recorder_slot_state(r, slot);
         }
-        used += state != RECORDER_FREE;
         if (state == RECORDER_DONE)
-            take(d, slot);
+            note_ended(d, slot);
+    }
+    qsort(d->ended, d->ended_n, sizeof(d->ended[0]), compare_ended);
+}
+
+/* UUIDv7: the first 48 bits are the Unix time in milliseconds. */
+static int64_t
+opened_ms(const struct ended *x)
+{
+    int64_t ms = 0;
+
+    for (int i = 0; i < 6; i++)
+        ms = ms << 8 | x->call_id[i];
+    return ms;
+}
+
+/* What is not booked after a pass: the oldest of it tells the lag. */
+static void
+note_left(struct drain *d, int64_t looked_ms, size_t booked)
+{
+    pthread_mutex_lock(&d->lock);
+    d->looked_ms = looked_ms;
+    d->oldest_ms = d->ended_n > booked ? opened_ms(&d->ended[booked]) : 0;
+    pthread_mutex_unlock(&d->lock);
+}
+
+static enum err
+pass(struct drain *d, size_t *ret_booked, struct error *e)
+{
+    int64_t looked_ms = clock_ms();
+    enum err err = ERR_OK;
+
+    look(d);
+    d->batch_n = 0;
+    *ret_booked = 0;
+    for (size_t i = 0; i < d->ended_n && err == ERR_OK; i++) {
+        take(d, d->ended[i].slot);
         if (d->batch_n == BATCH_MAX)
-            err = flush(d, &booked, e);
+            err = flush(d, ret_booked, e);
     }
     if (err == ERR_OK && d->batch_n > 0)
-        err = flush(d, &booked, e);
-    pthread_mutex_lock(&d->lock);
-    d->status.used = used - (uint32_t)(booked < used ? booked : used);
-    pthread_mutex_unlock(&d->lock);
+        err = flush(d, ret_booked, e);
+    note_left(d, looked_ms, err == ERR_OK ? d->ended_n : *ret_booked);
+    return err;
+}
+
+enum err
+drain_pass(struct drain *d, size_t *ret_booked, struct error *e)
+{
+    size_t booked = 0;
+    enum err err;
+
+    pthread_mutex_lock(&d->passing);
+    err = pass(d, &booked, e);
+    pthread_mutex_unlock(&d->passing);
     if (err == ERR_OK && ret_booked != NULL)
         *ret_booked = booked;
     return err;
+}
+
+const struct recorder *
+drain_pause(struct drain *d)
+{
+    pthread_mutex_lock(&d->passing);
+    return &d->file.recorder;
+}
+
+void
+drain_resume(struct drain *d)
+{
+    pthread_mutex_unlock(&d->passing);
+}
+
+void
+drain_set_counters(struct drain *d, struct counters *counters, drain_unsure_fn *unsure, void *ctx)
+{
+    pthread_mutex_lock(&d->passing);
+    d->counters = counters;
+    d->unsure = unsure;
+    d->unsure_ctx = ctx;
+    pthread_mutex_unlock(&d->passing);
 }
 
 /* What a power cut can take is what the workers wrote since the last of these. */
@@ -188,32 +317,39 @@ note_outcome(struct drain *d, enum err err, const struct error *e)
         log_info("ledger", "the store takes calls again");
 }
 
+/* False: the drain is to end. */
+static bool
+rest(struct drain *d, int64_t ms)
+{
+    const struct timespec until = clock_deadline(ms);
+    bool stopping;
+
+    pthread_mutex_lock(&d->lock);
+    while (!d->stopping && pthread_cond_timedwait(&d->stop, &d->lock, &until) == 0)
+        continue;
+    stopping = d->stopping;
+    pthread_mutex_unlock(&d->lock);
+    return !stopping;
+}
+
 static void *
 drain_main(void *arg)
 {
     struct drain *d = arg;
+    int64_t back_off_ms = BACK_OFF_FIRST_MS, pause_ms;
 
-    for (;;) {
-        struct timespec until;
+    do {
         struct error e;
         enum err err = drain_pass(d, NULL, &e);
-        int64_t pause_ms = err == ERR_OK ? PASS_EVERY_MS : STORE_AWAY_MS;
-        bool stopping;
 
         note_outcome(d, err, &e);
         sync_now_and_then(d);
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += pause_ms % 1000 * 1000000;
-        until.tv_sec += pause_ms / 1000 + until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        pthread_mutex_lock(&d->lock);
-        while (!d->stopping && pthread_cond_timedwait(&d->stop, &d->lock, &until) == 0)
-            continue;
-        stopping = d->stopping;
-        pthread_mutex_unlock(&d->lock);
-        if (stopping)
-            return NULL;
-    }
+        pause_ms = err == ERR_OK ? PASS_EVERY_MS : back_off_ms;
+        back_off_ms = err == ERR_OK ? BACK_OFF_FIRST_MS : back_off_ms * 2;
+        if (back_off_ms > BACK_OFF_MAX_MS)
+            back_off_ms = BACK_OFF_MAX_MS;
+    } while (rest(d, pause_ms));
+    return NULL;
 }
 
 enum err
@@ -230,6 +366,9 @@ drain_start(const struct drain_options *o, struct drain **ret, struct error *e)
         return err;
     }
     d->status.slots = d->file.recorder.slots_n;
+    d->ended = calloc(d->file.recorder.slots_n, sizeof(*d->ended));
+    ENSURE(d->ended != NULL);
+    pthread_mutex_init(&d->passing, NULL);
     pthread_mutex_init(&d->lock, NULL);
     pthread_cond_init(&d->stop, NULL);
     ENSURE(pthread_create(&d->thread, NULL, drain_main, d) == 0);
@@ -252,16 +391,36 @@ drain_stop(struct drain *d)
     if (drain_pass(d, NULL, &e) != ERR_OK)
         log_warn("ledger", "calls stay in the recorder until the next start: %s", e.text);
     recorder_file_close(&d->file);
+    free(d->ended);
     free(d);
+}
+
+/* Counted now: a pass may take seconds after an outage, and calls go on meanwhile. */
+static void
+count_slots(const struct recorder *r, struct drain_status *ret)
+{
+    for (uint32_t slot = 0; slot < r->slots_n; slot++) {
+        if (slot % 8 == 0 && slot + 8 <= r->slots_n && eight_are_free(r, slot)) {
+            slot += 7;
+            continue;
+        }
+        ret->used += recorder_slot_state(r, slot) != RECORDER_FREE;
+        ret->waiting += recorder_slot_state(r, slot) == RECORDER_DONE;
+    }
 }
 
 struct drain_status
 drain_status(struct drain *d)
 {
     struct drain_status status;
+    int64_t since;
 
     pthread_mutex_lock(&d->lock);
     status = d->status;
+    since = d->oldest_ms > 0 ? d->oldest_ms : d->looked_ms;
     pthread_mutex_unlock(&d->lock);
+    count_slots(&d->file.recorder, &status);
+    if (status.waiting > 0 && clock_ms() > since)
+        status.lag_ms = clock_ms() - since;
     return status;
 }

@@ -13,12 +13,15 @@ struct recorder_file {
 
 struct recorder_file_options {
     struct str path;
-    uint32_t slots; /* wanted in all; what exists already keeps its size */
+    uint32_t slots; /* wanted in all; what is in use keeps its size */
     struct id node;
     uint32_t uid; /* whose the file is, so that the workers can open it; 0: ours */
 };
 
-/* ERR_STATE_UNUSABLE when it cannot be made, or is not a recorder of this version. */
+/*
+ * An existing file is taken as it is, and made anew with the wanted size when it is empty and no
+ * worker has it. ERR_STATE_UNUSABLE when it cannot be made, or is in use in another layout.
+ */
 enum err recorder_file_open(
     const struct recorder_file_options *o, struct recorder_file *ret, struct error *e) MUST_CHECK;
 void recorder_file_close(struct recorder_file *f);

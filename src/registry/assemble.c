@@ -62,42 +62,89 @@ read_route(struct loader *l, const struct yaml_node *map, uint32_t *ret_provider
     return ERR_OK;
 }
 
-/* A platform id without upstream, price or maximum of output cannot be offered. */
+/* A target without price or maximum of output cannot be offered. */
+static enum err
+price_target(struct loader *l, const struct yaml_node *id, struct str vendor_model,
+    struct registry_target *t, struct error *e)
+{
+    struct str provider = text_of(l, l->providers[t->provider].name);
+    const struct registry_vendor_model *model = registry_vendor_model_find(
+        block_registry(&l->block), &l->providers[t->provider], vendor_model);
+
+    if (model == NULL)
+        return yaml_fail(&l->doc, id, e,
+            "platform id \"%.*s\" has no price: provider \"%.*s\" lists no model \"%.*s\"",
+            STR_ARG(id->text), STR_ARG(provider), STR_ARG(vendor_model));
+    if (model->max_output == 0)
+        return yaml_fail(&l->doc, id, e,
+            "platform id \"%.*s\" needs a max_output at provider \"%.*s\", model \"%.*s\"",
+            STR_ARG(id->text), STR_ARG(provider), STR_ARG(vendor_model));
+    t->max_output = model->max_output;
+    t->max_prompt = model->max_prompt;
+    t->prices = model->prices;
+    t->vendor_model = block_add_str(&l->block, vendor_model);
+    return ERR_OK;
+}
+
+/* An entry of "routes": one place, or a list of them in the order in which they are tried. */
+static enum err
+read_targets(struct loader *l, const struct yaml_node *id, const struct yaml_node *route,
+    struct registry_target targets[static REGISTRY_TARGETS_MAX], size_t *ret_n, struct error *e)
+{
+    const struct yaml_node *node = route->kind == YAML_LIST ? route->child : route;
+
+    if (route->kind == YAML_LIST && (route->n == 0 || route->n > REGISTRY_TARGETS_MAX))
+        return yaml_fail(&l->doc, route, e, "a route of 1 to %d places", REGISTRY_TARGETS_MAX);
+    for (; node != NULL; node = route->kind == YAML_LIST ? node->next : NULL) {
+        struct registry_target *t = &targets[*ret_n];
+        struct str vendor_model = STR("");
+        enum err err = read_route(l, node, &t->provider, &vendor_model, e);
+
+        if (err == ERR_OK)
+            err = price_target(l, id, vendor_model, t, e);
+        for (size_t i = 0; err == ERR_OK && i < *ret_n; i++) {
+            if (targets[i].provider == t->provider &&
+                str_equal(text_of(l, targets[i].vendor_model), vendor_model))
+                err = yaml_fail(&l->doc, node, e, "the same place twice in one route");
+        }
+        if (err != ERR_OK)
+            return err;
+        (*ret_n)++;
+    }
+    return ERR_OK;
+}
+
 static enum err
 resolve_platform_id(struct loader *l, const struct yaml_node *id, struct registry_platform_model *m,
     struct error *e)
 {
     const struct yaml_node *route = l->routes == NULL ? NULL : yaml_find(l->routes, id->text);
-    const struct registry_vendor_model *price;
+    struct registry_target targets[REGISTRY_TARGETS_MAX] = {0};
     struct str vendor_model = STR("");
+    size_t n = 0;
     enum err err;
 
     if (route != NULL) {
-        err = read_route(l, route, &m->provider, &vendor_model, e);
-        if (err != ERR_OK)
-            return err;
-    } else if (!cut_route(l, id->text, &m->provider, &vendor_model)) {
-        return yaml_fail(&l->doc, id, e,
+        err = read_targets(l, id, route, targets, &n, e);
+    } else if (cut_route(l, id->text, &targets[0].provider, &vendor_model)) {
+        n = 1;
+        err = price_target(l, id, vendor_model, &targets[0], e);
+    } else {
+        err = yaml_fail(&l->doc, id, e,
             "platform id \"%.*s\" names no upstream: its prefix is no provider's upstream_vendor "
             "and \"routes\" has no entry for it",
             STR_ARG(id->text));
     }
-    price = registry_vendor_model_find(
-        block_registry(&l->block), &l->providers[m->provider], vendor_model);
-    if (price == NULL)
-        return yaml_fail(&l->doc, id, e,
-            "platform id \"%.*s\" has no price: provider \"%.*s\" lists no model \"%.*s\"",
-            STR_ARG(id->text), STR_ARG(text_of(l, l->providers[m->provider].name)),
-            STR_ARG(vendor_model));
-    if (price->max_output == 0)
-        return yaml_fail(&l->doc, id, e,
-            "platform id \"%.*s\" needs a max_output at provider \"%.*s\", model \"%.*s\"",
-            STR_ARG(id->text), STR_ARG(text_of(l, l->providers[m->provider].name)),
-            STR_ARG(vendor_model));
-    m->max_output = price->max_output;
-    m->prices = price->prices;
-    m->vendor_model = block_add_str(&l->block, vendor_model);
-    m->id = block_add_str(&l->block, id->text);
+    if (err != ERR_OK)
+        return err;
+    *m = (struct registry_platform_model){.id = block_add_str(&l->block, id->text),
+        .provider = targets[0].provider,
+        .vendor_model = targets[0].vendor_model,
+        .max_output = targets[0].max_output,
+        .max_prompt = targets[0].max_prompt,
+        .prices = targets[0].prices};
+    if (n > 1)
+        m->fallbacks = block_add_list(&l->block, targets + 1, n - 1, sizeof(targets[0]));
     return ERR_OK;
 }
 

@@ -39,6 +39,11 @@ enum err loader_read_providers(struct loader *l, struct error *e) MUST_CHECK;
 /* read_price.c: the price lists of one provider's models. */
 enum err loader_read_models(struct loader *l, const struct yaml_node *provider, struct rlist *ret,
     struct error *e) MUST_CHECK;
+/* Decimal USD -> micro-USD, exactly. False with more than six decimals. */
+bool loader_parse_usd(struct str text, int64_t *ret);
+/* read_routing.c: time-outs, and what happens when a client leaves. */
+enum err loader_read_routing(struct loader *l, const struct yaml_node *provider,
+    struct registry_provider *p, struct error *e) MUST_CHECK;
 /* read_runtime.c: runtimes, their arms and launch hints. */
 enum err loader_read_runtimes(struct loader *l, struct error *e) MUST_CHECK;
 /* read_file.c: the files of a runtime whose arms are read. */

@@ -9,8 +9,8 @@ enum { RATE_DECIMALS = 6 };
 #define DAY_MS INT64_C(86400000)
 
 /* Decimal USD -> micro-USD, exactly: "0.003625" is 3625. More than six decimals are refused. */
-static bool
-parse_usd(struct str text, int64_t *ret)
+bool
+loader_parse_usd(struct str text, int64_t *ret)
 {
     size_t dot = str_find_char(text, '.');
     struct str whole = str_slice(text, 0, dot);
@@ -41,7 +41,7 @@ read_rate(const struct loader *l, const struct yaml_node *map, struct str key,
         return err;
     if (str_starts_with(text, STR("-")))
         return yaml_fail(&l->doc, node, e, "\"%.*s\": a price must not be negative", STR_ARG(key));
-    if (!parse_usd(text, ret))
+    if (!loader_parse_usd(text, ret))
         return yaml_fail(&l->doc, node, e,
             "\"%.*s\" must be USD per million tokens with at most six decimals, not \"%.*s\"",
             STR_ARG(key), STR_ARG(text));
@@ -163,12 +163,16 @@ static enum err
 read_model(
     struct loader *l, const struct yaml_node *map, struct registry_vendor_model *m, struct error *e)
 {
-    static const struct str fields[] = {STR_INIT("max_output"), STR_INIT("prices")};
+    static const struct str fields[] = {
+        STR_INIT("max_output"), STR_INIT("max_prompt"), STR_INIT("prices")};
     enum err err = yaml_check_map(&l->doc, map, "a model", fields, COUNT(fields), e);
 
     if (err == ERR_OK)
         err = yaml_get_i64(
             &l->doc, map, STR("max_output"), YAML_OPTIONAL, 1, 100000000, &m->max_output, e);
+    if (err == ERR_OK)
+        err = yaml_get_i64(
+            &l->doc, map, STR("max_prompt"), YAML_OPTIONAL, 1, 100000000, &m->max_prompt, e);
     if (err == ERR_OK)
         err = read_prices(l, map, &m->prices, e);
     if (err == ERR_OK && map->key.n > LOADER_TEXT_MAX)

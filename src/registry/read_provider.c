@@ -374,7 +374,7 @@ read_provider(
         STR_INIT("kind"), STR_INIT("auth_env"), STR_INIT("auth_token_env"),
         STR_INIT("base_url_env"), STR_INIT("other_env"), STR_INIT("key_prefixes"),
         STR_INIT("model_prefix_match"), STR_INIT("upstream_vendor"), STR_INIT("endpoints"),
-        STR_INIT("verify"), STR_INIT("models")};
+        STR_INIT("verify"), STR_INIT("models"), STR_INIT("timeouts"), STR_INIT("on_client_abort")};
     enum err err = yaml_check_map(&l->doc, map, "a provider", fields, COUNT(fields), e);
 
     if (err == ERR_OK)
@@ -399,6 +399,8 @@ read_provider(
         err = read_endpoints(l, map, p, e);
     if (err == ERR_OK)
         err = read_verify(l, map, p, e);
+    if (err == ERR_OK)
+        err = loader_read_routing(l, map, p, e);
     if (err == ERR_OK)
         err = loader_read_models(l, map, &p->models, e);
     return err;

@@ -74,17 +74,27 @@ endpoints(const struct registry *r, const struct registry_provider *p)
     return object;
 }
 
+/* A number that was given: what says nothing is left out, and changes no fingerprint. */
+static void
+set_number(json_t *object, const char *key, int64_t value)
+{
+    if (value != 0)
+        json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
 static json_t *
 vendor_models(const struct registry *r, const struct registry_provider *p)
 {
     const struct registry_vendor_model *models = registry_vendor_models(r, p);
     json_t *array = json_array();
 
-    for (uint32_t i = 0; i < p->models.n; i++)
-        json_array_append_new(array,
-            json_pack("{so sI so}", "id", rtext(r, models[i].id), "max_output",
-                (json_int_t)models[i].max_output, "prices",
-                registry_json_prices(r, models[i].prices)));
+    for (uint32_t i = 0; i < p->models.n; i++) {
+        json_t *model = json_pack("{so sI so}", "id", rtext(r, models[i].id), "max_output",
+            (json_int_t)models[i].max_output, "prices", registry_json_prices(r, models[i].prices));
+
+        set_number(model, "max_prompt", models[i].max_prompt);
+        json_array_append_new(array, model);
+    }
     return array;
 }
 
@@ -95,6 +105,25 @@ verify(const struct registry *r, const struct registry_provider *p)
         return json_null();
     return json_pack("{so so}", "endpoint", text(dialect_name((enum dialect)p->verify.dialect)),
         "path", rtext(r, p->verify.path));
+}
+
+/* Only what differs from the gateway's own habits. */
+static void
+add_routing(json_t *object, const struct registry_provider *p)
+{
+    json_t *timeouts = json_object(), *drain = json_object();
+
+    set_number(timeouts, "connect_ms", p->connect_ms);
+    set_number(timeouts, "first_byte_ms", p->first_byte_ms);
+    set_number(timeouts, "idle_ms", p->idle_ms);
+    set_number(drain, "drain_ms", p->drain_ms);
+    set_number(drain, "max_nano_usd", p->drain_nano_usd);
+    if (json_object_size(timeouts) > 0)
+        json_object_set(object, "timeouts", timeouts);
+    if (json_object_size(drain) > 0)
+        json_object_set(object, "on_client_abort", drain);
+    json_decref(timeouts);
+    json_decref(drain);
 }
 
 json_t *
@@ -116,6 +145,7 @@ registry_json_provider(const struct registry *r, const struct registry_provider 
     json_object_set_new(object, "endpoints", endpoints(r, p));
     json_object_set_new(object, "verify", verify(r, p));
     json_object_set_new(object, "models", vendor_models(r, p));
+    add_routing(object, p);
     return object;
 }
 
@@ -169,12 +199,32 @@ registry_json_runtime(const struct registry *r, const struct registry_runtime *r
     return object;
 }
 
+static json_t *
+target(const struct registry *r, const struct registry_target *t)
+{
+    json_t *object = json_pack("{so so sI so}", "provider",
+        rtext(r, registry_provider_at(r, t->provider)->name), "model", rtext(r, t->vendor_model),
+        "max_output", (json_int_t)t->max_output, "prices", registry_json_prices(r, t->prices));
+
+    set_number(object, "max_prompt", t->max_prompt);
+    return object;
+}
+
 json_t *
 registry_json_platform_model(const struct registry *r, const struct registry_platform_model *m)
 {
-    return json_pack("{so so so sI so}", "id", rtext(r, m->id), "provider",
-        rtext(r, registry_provider_at(r, m->provider)->name), "model", rtext(r, m->vendor_model),
-        "max_output", (json_int_t)m->max_output, "prices", registry_json_prices(r, m->prices));
+    struct registry_target t;
+    json_t *object, *fallbacks = json_array();
+
+    (void)registry_target_at(r, m, 0, &t);
+    object = target(r, &t);
+    json_object_set_new(object, "id", rtext(r, m->id));
+    for (uint32_t i = 1; registry_target_at(r, m, i, &t); i++)
+        json_array_append_new(fallbacks, target(r, &t));
+    if (json_array_size(fallbacks) > 0)
+        json_object_set(object, "fallbacks", fallbacks);
+    json_decref(fallbacks);
+    return object;
 }
 
 json_t *

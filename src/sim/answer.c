@@ -62,7 +62,8 @@ sim_answer_head_has_usage(const struct sim_ask *a)
 bool
 sim_answer_tail_has_usage(const struct sim_ask *a)
 {
-    return !a->b.no_usage && (a->kind != SIM_CHAT || !a->stream || a->include_usage);
+    return !a->b.no_usage &&
+        (a->kind != SIM_CHAT || !a->stream || a->include_usage || a->b.style == SIM_STYLE_CHOICE);
 }
 
 static void

@@ -11,6 +11,29 @@ whole_prompt(const struct sim_tokens *t)
     return t->input + t->cache_read + t->cache_write_5m + t->cache_write_1h;
 }
 
+/* A chat completion's usage as some vendors count it: the same tokens in other places. */
+static void
+add_usage_styled(struct buf *b, const struct sim_ask *a, int64_t output)
+{
+    const struct sim_tokens *t = &a->b.tokens;
+    int64_t beside = a->b.style == SIM_STYLE_BESIDE ? t->reasoning : 0;
+    int64_t written = t->cache_write_5m + t->cache_write_1h;
+
+    buf_addf(b, "{\"prompt_tokens\":%" PRId64 ",\"completion_tokens\":%" PRId64, whole_prompt(t),
+        output - beside);
+    if (a->b.style == SIM_STYLE_CHOICE)
+        buf_addf(b, ",\"cached_tokens\":%" PRId64, t->cache_read);
+    else if (a->b.style == SIM_STYLE_HIT_MISS)
+        buf_addf(b,
+            ",\"prompt_cache_hit_tokens\":%" PRId64 ",\"prompt_cache_miss_tokens\":%" PRId64,
+            t->cache_read, whole_prompt(t) - t->cache_read);
+    buf_addf(b,
+        ",\"prompt_tokens_details\":{\"cached_tokens\":%" PRId64 ",\"cache_write_tokens\":%" PRId64
+        "},\"completion_tokens_details\":{\"reasoning_tokens\":%" PRId64 "}",
+        t->cache_read, written, t->reasoning);
+    buf_addf(b, ",\"total_tokens\":%" PRId64 "}", whole_prompt(t) + output);
+}
+
 /* Chat and Responses differ in the names alone. */
 static void
 add_usage_openai(struct buf *b, const struct sim_ask *a)
@@ -18,6 +41,10 @@ add_usage_openai(struct buf *b, const struct sim_ask *a)
     const struct sim_tokens *t = &a->b.tokens;
     bool chat = a->kind == SIM_CHAT;
 
+    if (chat && a->b.style != SIM_STYLE_PLAIN) {
+        add_usage_styled(b, a, t->output);
+        return;
+    }
     buf_addf(b, "{\"%s\":%" PRId64 ",\"%s_details\":{\"cached_tokens\":%" PRId64,
         chat ? "prompt_tokens" : "input_tokens", whole_prompt(t),
         chat ? "prompt_tokens" : "input_tokens", t->cache_read);
@@ -70,15 +97,26 @@ sim_chat_chunk(struct buf *b, const struct sim_ask *a, uint64_t id, const char *
         buf_add(b, STR("\"content\":"));
         sim_answer_string(b, *text);
     }
-    buf_addf(b, "},\"logprobs\":null,\"finish_reason\":%s}]%s}\n\n", last ? "\"stop\"" : "null",
-        a->include_usage ? ",\"usage\":null" : "");
+    buf_addf(b, "},\"logprobs\":null,\"finish_reason\":%s", last ? "\"stop\"" : "null");
+    if (last && a->b.style == SIM_STYLE_CHOICE && !a->b.no_usage) {
+        buf_add(b, STR(",\"usage\":"));
+        add_usage_styled(b, a, a->b.tokens.output);
+    }
+    buf_add(b, STR("}]"));
+    if (a->b.style == SIM_STYLE_EACH && a->include_usage && !a->b.no_usage) {
+        buf_add(b, STR(",\"usage\":"));
+        add_usage_styled(b, a, last ? a->b.tokens.output : a->b.tokens.output > 0);
+    } else if (a->include_usage) {
+        buf_add(b, STR(",\"usage\":null"));
+    }
+    buf_add(b, STR("}\n\n"));
 }
 
 void
 sim_chat_tail(struct buf *b, const struct sim_ask *a, uint64_t id)
 {
     sim_chat_chunk(b, a, id, NULL, NULL, true);
-    if (sim_answer_tail_has_usage(a)) {
+    if (sim_answer_tail_has_usage(a) && a->b.style != SIM_STYLE_CHOICE) {
         buf_add(b, STR("data: "));
         chat_open(b, a, id, "chat.completion.chunk");
         buf_add(b, STR(",\"choices\":[],\"usage\":"));

@@ -21,6 +21,24 @@ set_name(char to[static SIM_MODEL_MAX + 1], struct str name)
     to[n] = '\0';
 }
 
+static bool
+take_style(struct sim_behaviour *b, struct str name)
+{
+    static const struct str names[SIM_STYLE_COUNT] = {[SIM_STYLE_PLAIN] = STR_INIT("plain"),
+        [SIM_STYLE_CHOICE] = STR_INIT("choice"),
+        [SIM_STYLE_HIT_MISS] = STR_INIT("hit_miss"),
+        [SIM_STYLE_BESIDE] = STR_INIT("beside"),
+        [SIM_STYLE_EACH] = STR_INIT("each")};
+
+    for (int s = 0; s < SIM_STYLE_COUNT; s++) {
+        if (str_equal(name, names[s])) {
+            b->style = (enum sim_style)s;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* False when the word is none of ours. */
 static bool
 take_wish(struct sim_behaviour *b, struct str key, struct str value)
@@ -43,6 +61,7 @@ take_wish(struct sim_behaviour *b, struct str key, struct str value)
         {"retry_after", &b->retry_after},
         {"die_before", &b->die_before},
         {"die_after", &b->die_after},
+        {"cut_after", &b->cut_after},
         {"stall_after", &b->stall_after},
         {"error_after", &b->error_after},
         {"no_usage", &b->no_usage},
@@ -53,6 +72,8 @@ take_wish(struct sim_behaviour *b, struct str key, struct str value)
         set_text(&b->text, value);
     else if (str_equal(key, STR("model")))
         set_name(b->model, value);
+    else if (str_equal(key, STR("style")))
+        return take_style(b, value);
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         if (str_equal(key, str_from_cstr(numbers[i].name))) {
             *numbers[i].to = sim_number(value);
@@ -362,6 +383,7 @@ sim_ask_init(struct sim_ask *a, const struct sim_head *h, struct str body)
         .status = -1,
         .retry_after = -1,
         .die_after = -1,
+        .cut_after = -1,
         .stall_after = -1,
         .error_after = -1};
     a->openai = a->kind == SIM_CHAT || a->kind == SIM_RESPONSES || a->kind == SIM_EMBEDDINGS ||

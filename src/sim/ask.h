@@ -13,9 +13,13 @@
  *   status=N retry_after=S        answer with that error
  *   die_before=1   close the socket instead of answering
  *   die_after=N    close it after N content deltas (JSON: in the middle of the body)
+ *   cut_after=N    the same in the middle of the event behind them
  *   stall_after=N  say nothing more after N content deltas (JSON: never answer)
  *   error_after=N  an error event after N content deltas
  *   no_usage=1     never mention usage; late_usage=1: zeros first, the truth only at the end
+ *   style=NAME     how a chat completion counts: choice (in the last choice, as Moonshot does),
+ *                  hit_miss (as DeepSeek names them), beside (reasoning not in the output, as xAI
+ *                  does), each (in every chunk, as far as it got)
  */
 #ifndef SIM_ASK_H
 #define SIM_ASK_H
@@ -35,6 +39,15 @@ enum sim_kind {
     SIM_EMBEDDINGS,
 };
 
+enum sim_style {
+    SIM_STYLE_PLAIN,
+    SIM_STYLE_CHOICE,
+    SIM_STYLE_HIT_MISS,
+    SIM_STYLE_BESIDE,
+    SIM_STYLE_EACH,
+    SIM_STYLE_COUNT
+};
+
 enum { SIM_MODEL_MAX = 127, SIM_TEXT_MAX = 1 << 20, SIM_EVENTS_MAX = 100000 };
 
 struct sim_tokens {
@@ -44,7 +57,8 @@ struct sim_tokens {
 struct sim_behaviour {
     struct sim_tokens tokens;
     int64_t words, events, first_delay_ms, delay_ms, status, retry_after;
-    int64_t die_before, die_after, stall_after, error_after, no_usage, late_usage;
+    int64_t die_before, die_after, cut_after, stall_after, error_after, no_usage, late_usage;
+    enum sim_style style;
     char model[SIM_MODEL_MAX + 1];
     struct buf text; /* the answer */
 };

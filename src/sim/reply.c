@@ -198,6 +198,21 @@ add_step(struct sim_conn *c, int64_t step)
     mark(c, step);
 }
 
+/* Half of what the next delta would have been, then nothing more. */
+static void
+add_cut(struct sim_conn *c)
+{
+    AUTO_BUF struct buf data;
+
+    buf_init(&data, 4 * 1024 * 1024);
+    sim_answer_delta(&data, &c->ask, c->call.id, c->step - 1);
+    if (c->chunked)
+        buf_addf(&c->out, "%zx\r\n", data.n);
+    buf_add(&c->out, str_slice(buf_str(&data), 0, data.n / 2));
+    c->outcome = SIM_DIED;
+    c->step = -1;
+}
+
 static void
 add_broken(struct sim_conn *c)
 {
@@ -280,6 +295,8 @@ render(struct sim_conn *c)
     } else if (c->step > 0 && delivered == b->die_after) {
         c->outcome = SIM_DIED;
         c->step = -1;
+    } else if (c->step > 0 && c->step <= b->events && delivered == b->cut_after) {
+        add_cut(c);
     } else if (c->step > 0 && delivered == b->stall_after) {
         return false;
     } else if (c->step > 0 && delivered == b->error_after) {

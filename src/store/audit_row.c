@@ -160,8 +160,8 @@ verify(struct store_tx *tx, struct audit_chain *c, struct arena *a, struct error
     c->entries = head.seq;
     memcpy(c->head, head.hash, sizeof(c->head));
     return c->type == AUDIT_DECISION
-        ? decision_chain_verify(tx, c->org, c->node, a, &c->valid, &c->why, e)
-        : ledger_chain_verify(tx, c->org, c->node, a, &c->valid, &c->why, e);
+        ? decision_chain_verify(tx, c->org, c->node, 0, a, &c->valid, &c->why, e)
+        : ledger_chain_verify(tx, c->org, c->node, 0, a, &c->valid, &c->why, e);
 }
 
 enum err
@@ -181,5 +181,55 @@ audit_chain_list(struct store_tx *tx, struct id org, struct arena *a, struct aud
         return code;
     *ret = list;
     *ret_n = n;
+    return ERR_OK;
+}
+
+enum err
+audit_row_verify(struct store_tx *tx, struct id org, const struct audit_row *row, struct arena *a,
+    bool *ret_valid, struct str *ret_why, struct error *e)
+{
+    const struct decision_row *d = &row->decision;
+    const struct ledger_row *l = &row->entry;
+
+    return row->type == AUDIT_DECISION
+        ? decision_chain_verify(tx, org, d->node, d->seq, a, ret_valid, ret_why, e)
+        : ledger_chain_verify(tx, org, l->node, l->seq, a, ret_valid, ret_why, e);
+}
+
+enum err
+audit_heads_verify(
+    struct store_tx *tx, struct id org, struct arena *a, struct str *ret_why, struct error *e)
+{
+    struct query q = query_start(tx,
+        "SELECT node_id, chain FROM heads WHERE org_id = $1 AND chain IN ('decision', 'ledger')");
+    struct audit_chain *rows = NULL;
+    struct str why = STR("");
+    size_t n = 0;
+
+    query_id(&q, org);
+    while (query_row(&q)) {
+        struct audit_chain c = {.org = org, .node = query_get_id(&q)};
+
+        QUERY_GET_ENUM(&q, audit_type_name, AUDIT_TYPE_COUNT, &c.type);
+        rows = query_array(a, rows, n, sizeof(*rows));
+        rows[n++] = c;
+    }
+    if (query_end(&q, e) != ERR_OK)
+        return e->code;
+    for (size_t i = 0; i < n && why.n == 0; i++) {
+        struct chain c = {audit_type_name(rows[i].type).p, org, rows[i].node};
+        struct chain_link head = {0}, entry = {0};
+
+        if (chain_head(tx, &c, &head, e) != ERR_OK ||
+            chain_link_at(tx, &c, head.seq, &entry, e) != ERR_OK)
+            return e->code;
+        if (entry.seq == 0 || memcmp(entry.hash, head.hash, sizeof(head.hash)) != 0)
+            why = arena_printf(a, "%s %lld is %s",
+                rows[i].type == AUDIT_LEDGER ? "ledger entry" : "decision record",
+                (long long)head.seq,
+                entry.seq == 0 ? "missing: the chain ends before its head"
+                               : "not the one the head names");
+    }
+    *ret_why = why;
     return ERR_OK;
 }

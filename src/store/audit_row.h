@@ -31,6 +31,17 @@ enum err audit_row_list(struct store_tx *tx, const struct audit_filter *f, size_
     struct arena *a, struct audit_row **ret, size_t *ret_n, int64_t *ret_total,
     struct error *e) MUST_CHECK;
 
+/*
+ * Does this one entry stand as it was booked, behind the one before it? What a page can afford: a
+ * whole chain may have millions.
+ */
+enum err audit_row_verify(struct store_tx *tx, struct id org, const struct audit_row *row,
+    struct arena *a, bool *ret_valid, struct str *ret_why, struct error *e) MUST_CHECK;
+
+/* Is the newest entry of each of the org's chains the one its head names? *ret_why empty: yes. */
+enum err audit_heads_verify(struct store_tx *tx, struct id org, struct arena *a,
+    struct str *ret_why, struct error *e) MUST_CHECK;
+
 struct audit_chain {
     enum audit_type type;
     struct id org, node;

@@ -24,6 +24,29 @@ chain_head(struct store_tx *tx, const struct chain *c, struct chain_link *ret, s
     return ERR_OK;
 }
 
+enum err
+chain_link_at(struct store_tx *tx, const struct chain *c, int64_t seq, struct chain_link *ret,
+    struct error *e)
+{
+    struct query q = query_start(tx,
+        strcmp(c->name, "ledger") == 0
+            ? "SELECT hash FROM ledger WHERE org_id = $1 AND node_id = $2 AND seq = $3"
+            : "SELECT hash FROM decisions WHERE org_id = $1 AND node_id = $2 AND seq = $3");
+    struct chain_link link = {0};
+
+    query_id(&q, c->org);
+    query_id(&q, c->node);
+    query_int(&q, seq);
+    if (query_row(&q)) {
+        link.seq = seq;
+        query_get_bytes(&q, link.hash, sizeof(link.hash));
+    }
+    if (query_end(&q, e) != ERR_OK && !q.garbled)
+        return e->code;
+    *ret = q.garbled ? (struct chain_link){0} : link;
+    return ERR_OK;
+}
+
 static void
 big_endian(int64_t v, uint8_t ret[static 8])
 {
@@ -76,6 +99,19 @@ wrong(struct chain_walk *w, int64_t at, const char *why)
     }
 }
 
+enum err
+chain_walk_begin(struct store_tx *tx, struct chain_walk *w, int64_t only, struct error *e)
+{
+    if (only <= 1)
+        return ERR_OK;
+    if (chain_link_at(tx, w->chain, only - 1, &w->last, e) != ERR_OK)
+        return e->code;
+    if (w->last.seq == 0)
+        wrong(w, only - 1, "is missing or out of order");
+    w->last.seq = only - 1;
+    return ERR_OK;
+}
+
 void
 chain_walk_step(struct chain_walk *w, int64_t seq, const uint8_t prev[static CHAIN_HASH_BYTES],
     const uint8_t hash[static CHAIN_HASH_BYTES], struct str stored, struct str rebuilt)
@@ -99,13 +135,24 @@ chain_walk_garbled(struct chain_walk *w)
     wrong(w, w->last.seq + 1, "was altered: it can not be decoded");
 }
 
-void
-chain_walk_end(struct chain_walk *w, const struct chain_link *head)
+enum err
+chain_walk_told(struct store_tx *tx, struct chain_walk *w, int64_t only, const char *noun,
+    struct arena *a, bool *ret_valid, struct str *ret_why, struct error *e)
 {
-    if (head->seq != w->last.seq)
+    struct chain_link head = {0};
+
+    if (chain_head(tx, w->chain, &head, e) != ERR_OK)
+        return e->code;
+    if (only != 0 ? w->last.seq != only : head.seq != w->last.seq)
         wrong(w, w->last.seq + 1, "is missing: the chain ends before its head");
-    else if (memcmp(head->hash, w->last.hash, CHAIN_HASH_BYTES) != 0)
-        wrong(w, head->seq, "is not the one the head names");
+    else if (head.seq < only)
+        wrong(w, only, "stands behind the head of its chain, or that is missing");
+    else if (w->last.seq == head.seq && memcmp(head.hash, w->last.hash, CHAIN_HASH_BYTES) != 0)
+        wrong(w, head.seq, "is not the one the head names");
+    *ret_valid = w->why == NULL;
+    *ret_why =
+        w->why == NULL ? STR("") : arena_printf(a, "%s %lld %s", noun, (long long)w->at, w->why);
+    return ERR_OK;
 }
 
 void

@@ -26,6 +26,9 @@ struct chain_link {
 /* The last link; seq 0 when there is none. */
 enum err chain_head(
     struct store_tx *tx, const struct chain *c, struct chain_link *ret, struct error *e) MUST_CHECK;
+/* The link of the entry that stands at seq now; seq 0 when there is none. */
+enum err chain_link_at(struct store_tx *tx, const struct chain *c, int64_t seq,
+    struct chain_link *ret, struct error *e) MUST_CHECK;
 /* The link that would follow prev with these bytes. Pure. */
 struct chain_link chain_next(
     const struct chain *c, const struct chain_link *prev, struct str bytes);
@@ -41,6 +44,9 @@ struct chain_walk {
     int64_t at;      /* seq where it went wrong */
 };
 
+/* only 0: from the first link; otherwise from the one before that entry. */
+enum err chain_walk_begin(
+    struct store_tx *tx, struct chain_walk *w, int64_t only, struct error *e) MUST_CHECK;
 /*
  * One stored entry, in the order of seq. stored and rebuilt are its bytes as kept and from its
  * columns.
@@ -49,8 +55,12 @@ void chain_walk_step(struct chain_walk *w, int64_t seq, const uint8_t prev[stati
     const uint8_t hash[static CHAIN_HASH_BYTES], struct str stored, struct str rebuilt);
 /* A stored entry that can not even be decoded. */
 void chain_walk_garbled(struct chain_walk *w);
-/* After the last entry: does the head agree? */
-void chain_walk_end(struct chain_walk *w, const struct chain_link *head);
+/*
+ * After the last entry: does the head agree (only 0), or was the one entry there that was looked
+ * for? Then what ledger_chain_verify() tells; noun is what an entry is called.
+ */
+enum err chain_walk_told(struct store_tx *tx, struct chain_walk *w, int64_t only, const char *noun,
+    struct arena *a, bool *ret_valid, struct str *ret_why, struct error *e) MUST_CHECK;
 
 /*
  * Writers of canonical bytes: numbers as 8 bytes, big end first; texts with their length in front.

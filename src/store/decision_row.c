@@ -188,18 +188,23 @@ decision_row_list(struct store_tx *tx, const struct decision_filter *f, size_t m
 }
 
 enum err
-decision_chain_verify(struct store_tx *tx, struct id org, struct id node, struct arena *a,
-    bool *ret_valid, struct str *ret_why, struct error *e)
+decision_chain_verify(struct store_tx *tx, struct id org, struct id node, int64_t only,
+    struct arena *a, bool *ret_valid, struct str *ret_why, struct error *e)
 {
     struct chain c = {"decision", org, node};
     struct chain_walk walk = {.chain = &c};
-    struct chain_link head = {0};
-    struct query q = query_start(tx,
-        "SELECT prev_hash, " COLUMNS
-        " FROM decisions WHERE org_id = $1 AND node_id = $2 ORDER BY seq");
+    struct query q;
 
+    if (chain_walk_begin(tx, &walk, only, e) != ERR_OK)
+        return e->code;
+    q = query_start(tx,
+        "SELECT prev_hash, " COLUMNS
+        " FROM decisions WHERE org_id = $1 AND node_id = $2 AND seq >= $3 AND seq <= $4"
+        " ORDER BY seq");
     query_id(&q, org);
     query_id(&q, node);
+    query_int(&q, only);
+    query_int(&q, only == 0 ? INT64_MAX : only);
     while (query_row(&q)) {
         AUTO_ARENA struct arena row = {0};
         AUTO_BUF struct buf canonical;
@@ -215,12 +220,7 @@ decision_chain_verify(struct store_tx *tx, struct id org, struct id node, struct
         else
             chain_walk_step(&walk, d.seq, prev, d.hash, buf_str(&canonical), buf_str(&canonical));
     }
-    if ((query_end(&q, e) != ERR_OK && !q.garbled) || chain_head(tx, &c, &head, e) != ERR_OK)
+    if (query_end(&q, e) != ERR_OK && !q.garbled)
         return e->code;
-    chain_walk_end(&walk, &head);
-    *ret_valid = walk.why == NULL;
-    *ret_why = walk.why == NULL
-        ? STR("")
-        : arena_printf(a, "decision record %lld %s", (long long)walk.at, walk.why);
-    return ERR_OK;
+    return chain_walk_told(tx, &walk, only, "decision record", a, ret_valid, ret_why, e);
 }

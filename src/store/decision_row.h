@@ -46,7 +46,7 @@ struct decision_filter {
 enum err decision_row_list(struct store_tx *tx, const struct decision_filter *f, size_t max,
     struct arena *a, struct decision_row **ret, size_t *ret_n, struct error *e) MUST_CHECK;
 /* As ledger_chain_verify. */
-enum err decision_chain_verify(struct store_tx *tx, struct id org, struct id node, struct arena *a,
-    bool *ret_valid, struct str *ret_why, struct error *e) MUST_CHECK;
+enum err decision_chain_verify(struct store_tx *tx, struct id org, struct id node, int64_t only,
+    struct arena *a, bool *ret_valid, struct str *ret_why, struct error *e) MUST_CHECK;
 
 #endif

@@ -266,63 +266,44 @@ ledger_row_at(struct store_tx *tx, struct id org, struct id node, int64_t seq,
     return ERR_OK;
 }
 
-#define SUM(column) "CAST(COALESCE(SUM(" column "), 0) AS BIGINT), "
-#define COUNT_IF(condition)                                                                        \
-    "CAST(COALESCE(SUM(CASE WHEN " condition " THEN 1 ELSE 0 END), 0) AS BIGINT), "
-
 enum err
-ledger_row_totals(struct store_tx *tx, struct id org, struct id workspace, int64_t from_ms,
-    int64_t to_ms, struct ledger_totals *ret, struct error *e)
+ledger_row_find(
+    struct store_tx *tx, struct id call, int64_t attempt, struct ledger_entry *ret, struct error *e)
 {
-#define TOTALS                                                                                     \
-    "SELECT " COUNT_IF("kind = 'call' AND state <> 'failed'")                                      \
-        COUNT_IF("kind = 'call' AND state = 'failed'")                                             \
-            COUNT_IF("kind = 'call' AND state <> 'failed' AND certainty <> 'exact'")               \
-                SUM("input_tokens") SUM("output_tokens") SUM("cache_read_tokens")                  \
-                    SUM("cache_write_5m_tokens") SUM("cache_write_1h_tokens")                      \
-                        SUM("reasoning_tokens") "CAST(COALESCE(SUM(cost_nano_usd), 0) AS BIGINT)"  \
-                                                " FROM ledger WHERE org_id = $1 AND opened_ms >= " \
-                                                "$2 AND opened_ms < $3"
-    bool whole_org = id_is_zero(workspace);
-    struct query q = query_start(tx, whole_org ? TOTALS : TOTALS " AND workspace_id = $4");
-    struct ledger_totals t = {0};
+    struct query q = query_start(tx,
+        "SELECT " ENTRY_COLUMNS
+        " FROM ledger WHERE call_id = $1 AND attempt = $2 AND kind = 'call'");
+    struct ledger_entry en = {0};
+    bool found;
 
-    query_id(&q, org);
-    query_int(&q, from_ms);
-    query_int(&q, to_ms == 0 ? INT64_MAX : to_ms);
-    if (!whole_org)
-        query_id(&q, workspace);
-    if (query_row(&q)) {
-        t.calls = query_get_int(&q);
-        t.failed = query_get_int(&q);
-        t.inexact = query_get_int(&q);
-        t.usage.input = query_get_int(&q);
-        t.usage.output = query_get_int(&q);
-        t.usage.cache_read = query_get_int(&q);
-        t.usage.cache_write_5m = query_get_int(&q);
-        t.usage.cache_write_1h = query_get_int(&q);
-        t.usage.reasoning = query_get_int(&q);
-        t.cost_nano_usd = query_get_int(&q);
-    }
-    if (query_end(&q, e) != ERR_OK)
+    query_id(&q, call);
+    query_int(&q, attempt);
+    found = query_row(&q);
+    if (found)
+        en = decode_entry(&q);
+    if (query_end_found(&q, found, "ledger entry", e) != ERR_OK)
         return e->code;
-    *ret = t;
+    *ret = en;
     return ERR_OK;
 }
 
 enum err
-ledger_chain_verify(struct store_tx *tx, struct id org, struct id node, struct arena *a,
-    bool *ret_valid, struct str *ret_why, struct error *e)
+ledger_chain_verify(struct store_tx *tx, struct id org, struct id node, int64_t only,
+    struct arena *a, bool *ret_valid, struct str *ret_why, struct error *e)
 {
     struct chain c = {"ledger", org, node};
     struct chain_walk walk = {.chain = &c};
-    struct chain_link head = {0};
-    struct query q = query_start(tx,
-        "SELECT seq, prev_hash, hash, canonical, " ENTRY_COLUMNS
-        " FROM ledger WHERE org_id = $1 AND node_id = $2 ORDER BY seq");
+    struct query q;
 
+    if (chain_walk_begin(tx, &walk, only, e) != ERR_OK)
+        return e->code;
+    q = query_start(tx,
+        "SELECT seq, prev_hash, hash, canonical, " ENTRY_COLUMNS
+        " FROM ledger WHERE org_id = $1 AND node_id = $2 AND seq >= $3 AND seq <= $4 ORDER BY seq");
     query_id(&q, org);
     query_id(&q, node);
+    query_int(&q, only);
+    query_int(&q, only == 0 ? INT64_MAX : only);
     while (query_row(&q)) {
         AUTO_ARENA struct arena row = {0};
         uint8_t prev[CHAIN_HASH_BYTES] = {0}, hash[CHAIN_HASH_BYTES] = {0},
@@ -341,12 +322,7 @@ ledger_chain_verify(struct store_tx *tx, struct id org, struct id node, struct a
             chain_walk_step(&walk, seq, prev, hash, stored,
                 (struct str){(const char *)bytes, ledger_entry_canonical(&en, bytes)});
     }
-    if ((query_end(&q, e) != ERR_OK && !q.garbled) || chain_head(tx, &c, &head, e) != ERR_OK)
+    if (query_end(&q, e) != ERR_OK && !q.garbled)
         return e->code;
-    chain_walk_end(&walk, &head);
-    *ret_valid = walk.why == NULL;
-    *ret_why = walk.why == NULL
-        ? STR("")
-        : arena_printf(a, "ledger entry %lld %s", (long long)walk.at, walk.why);
-    return ERR_OK;
+    return chain_walk_told(tx, &walk, only, "ledger entry", a, ret_valid, ret_why, e);
 }

@@ -43,6 +43,9 @@ enum err ledger_row_list(struct store_tx *tx, struct id org, struct id workspace
 /* The entry at that place of its chain. ERR_NOT_FOUND. */
 enum err ledger_row_at(struct store_tx *tx, struct id org, struct id node, int64_t seq,
     struct ledger_row *ret, struct error *e) MUST_CHECK;
+/* The entry of an attempt, whatever its org. ERR_NOT_FOUND. */
+enum err ledger_row_find(struct store_tx *tx, struct id call, int64_t attempt,
+    struct ledger_entry *ret, struct error *e) MUST_CHECK;
 /* Sums over rows opened in [from_ms, to_ms); to_ms 0: no end. workspace zero: of the whole org. */
 enum err ledger_row_totals(struct store_tx *tx, struct id org, struct id workspace, int64_t from_ms,
     int64_t to_ms, struct ledger_totals *ret, struct error *e) MUST_CHECK;
@@ -50,8 +53,9 @@ enum err ledger_row_totals(struct store_tx *tx, struct id org, struct id workspa
 /*
  * Walks the chain of (org, node) from its first entry to its head. *ret_valid false: an entry was
  * altered, is missing, doubled or out of order; the sentence in ret_why (arena) says which.
+ * only not 0: looks at that one entry and whether it follows the one before it.
  */
-enum err ledger_chain_verify(struct store_tx *tx, struct id org, struct id node, struct arena *a,
-    bool *ret_valid, struct str *ret_why, struct error *e) MUST_CHECK;
+enum err ledger_chain_verify(struct store_tx *tx, struct id org, struct id node, int64_t only,
+    struct arena *a, bool *ret_valid, struct str *ret_why, struct error *e) MUST_CHECK;
 
 #endif

@@ -85,14 +85,16 @@ enum err
 org_deletion_row_list(struct store_tx *tx, struct arena *a, struct org_deletion_row **ret,
     size_t *ret_n, bool *ret_valid, struct str *ret_why, struct error *e)
 {
-    struct query q = query_start(tx,
-        "SELECT prev_hash, org_id, slug, name, ledger_kept, counts, export_digest, deleted_ms, seq,"
-        " hash FROM org_deletions ORDER BY seq");
+    struct query q;
     struct chain_walk walk = {.chain = &chain};
-    struct chain_link head = {0};
     struct org_deletion_row *rows = NULL;
     size_t n = 0;
 
+    if (chain_walk_begin(tx, &walk, 0, e) != ERR_OK)
+        return e->code;
+    q = query_start(tx,
+        "SELECT prev_hash, org_id, slug, name, ledger_kept, counts, export_digest, deleted_ms, seq,"
+        " hash FROM org_deletions ORDER BY seq");
     while (query_row(&q)) {
         uint8_t prev[CHAIN_HASH_BYTES] = {0};
 
@@ -101,14 +103,9 @@ org_deletion_row_list(struct store_tx *tx, struct arena *a, struct org_deletion_
         rows[n] = decode(&q, a);
         walk_step(&walk, &q, &rows[n++], prev);
     }
-    if (query_end(&q, e) != ERR_OK || chain_head(tx, &chain, &head, e) != ERR_OK)
+    if (query_end(&q, e) != ERR_OK)
         return e->code;
-    chain_walk_end(&walk, &head);
     *ret = rows;
     *ret_n = n;
-    *ret_valid = walk.why == NULL;
-    *ret_why = walk.why == NULL
-        ? STR("")
-        : arena_printf(a, "deletion record %lld %s", (long long)walk.at, walk.why);
-    return ERR_OK;
+    return chain_walk_told(tx, &walk, 0, "deletion record", a, ret_valid, ret_why, e);
 }

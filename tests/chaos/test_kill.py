@@ -1,6 +1,6 @@
 """kill -9 of purserd at random moments, while twenty workspaces are started, stopped and restarted.
 
-CHAOS_KILLS says how often (20), CHAOS_SEED what is random (printed). After the last restart, within
+CHAOS_AGENT_KILLS says how often (20), CHAOS_SEED what is random (printed). After the last restart, within
 five seconds: what is meant to run runs exactly once, what is not does not run, rows say so, and of all
 usage tokens ever handed out those of running agents are the only ones that the gateway takes.
 """
@@ -17,7 +17,7 @@ import pytest
 
 from harness import PATIENCE, PROGRAM, Process, Purser, Sim, clean_environment, new_key, run_directory, wait_until
 
-KILLS = int(os.environ.get("CHAOS_KILLS", "20"))
+KILLS = int(os.environ.get("CHAOS_AGENT_KILLS", "20"))
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(1 << 30)))
 WORKSPACES = 20
 
@@ -151,7 +151,7 @@ def settle(parts, org, asked):
 
 
 def test_purserd_killed_at_any_moment_loses_nothing_and_runs_nothing_twice(parts):
-    print(f"CHAOS_SEED={SEED} CHAOS_KILLS={KILLS}")
+    print(f"CHAOS_SEED={SEED} CHAOS_AGENT_KILLS={KILLS}")
     chance = random.Random(SEED)
     org = parts.default_org()
     workspaces = [parts.new_workspace(["/bin/sh", "-c", AGENT], org=org)[0] for _ in range(WORKSPACES)]

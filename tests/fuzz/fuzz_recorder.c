@@ -11,11 +11,14 @@ enum { COUNT_MASK = 0x3fffffff };
 static void
 check_garbage(const struct recorder *r, const uint8_t *data, size_t n)
 {
+    struct recorder_hold hold;
     struct ledger_entry entry;
 
     memset(recorder_slot_at(r, 0), 0, RECORDER_SLOT_BYTES);
     memcpy(recorder_slot_at(r, 0), data, n < RECORDER_SLOT_BYTES ? n : RECORDER_SLOT_BYTES);
     (void)recorder_slot_read(r, 0, &entry);
+    if (recorder_slot_hold(r, 0, &hold))
+        ENSURE(hold.budgets_n <= BUDGETS_PER_CALL_MAX && hold.counted <= RECORDER_SETTLED);
     ENSURE(entry.dialect < DIALECT_COUNT && memchr(entry.provider, '\0', sizeof(entry.provider)) &&
         memchr(entry.model_answered, '\0', sizeof(entry.model_answered)));
 }
@@ -25,6 +28,7 @@ check_round(const struct recorder *r, const uint8_t *data, size_t n)
 {
     struct recorder_open open = {0};
     struct recorder_progress progress = {0};
+    struct recorder_hold hold;
     struct ledger_entry entry;
 
     memcpy(&open, data, n < sizeof(open) ? n : sizeof(open));
@@ -34,8 +38,11 @@ check_round(const struct recorder *r, const uint8_t *data, size_t n)
     /* As the meter makes them: the worker writes nothing else. */
     progress.counts = (struct usage){progress.counts.input & COUNT_MASK,
         progress.counts.output & COUNT_MASK, progress.counts.cache_read & COUNT_MASK, 0, 0, 0};
+    open.budgets_n %= BUDGETS_PER_CALL_MAX + 1;
     recorder_slot_open(r, 0, &open);
     recorder_slot_progress(r, 0, &progress);
+    ENSURE(recorder_slot_hold(r, 0, &hold) && hold.budgets_n == open.budgets_n &&
+        memcmp(hold.budgets, open.budgets, sizeof(hold.budgets)) == 0);
     recorder_slot_close(r, 0, &progress);
     ENSURE(recorder_slot_state(r, 0) == RECORDER_DONE && recorder_slot_read(r, 0, &entry));
     ENSURE(memcmp(entry.call_id, open.call_id, sizeof(open.call_id)) == 0 &&

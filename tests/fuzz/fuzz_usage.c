@@ -13,17 +13,20 @@ check_count(int64_t count)
 }
 
 static void
-check(bool stream, const char *p, size_t n)
+check(enum dialect dialect, bool stream, const char *p, size_t n)
 {
     struct usage_meter whole, split;
 
-    usage_meter_init(&whole, stream);
+    usage_meter_init(&whole, dialect, stream);
     usage_meter_feed(&whole, p, n);
     for (size_t cut = 0; cut <= n; cut += 1 + n / 64) {
-        usage_meter_init(&split, stream);
+        usage_meter_init(&split, dialect, stream);
         usage_meter_feed(&split, p, cut);
         usage_meter_feed(&split, p + cut, n - cut);
         ENSURE(memcmp(&split.counts, &whole.counts, sizeof(whole.counts)) == 0);
+        ENSURE(split.event_ended == whole.event_ended);
+        if (whole.event_ended)
+            ENSURE(split.event == whole.event);
         ENSURE(split.flags == whole.flags && split.text_bytes == whole.text_bytes &&
             split.model_n == whole.model_n && memcmp(split.model, whole.model, whole.model_n) == 0);
     }
@@ -39,7 +42,9 @@ check(bool stream, const char *p, size_t n)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    check(true, (const char *)data, n);
-    check(false, (const char *)data, n);
+    for (int d = 0; d < DIALECT_COUNT; d++) {
+        check((enum dialect)d, true, (const char *)data, n);
+        check((enum dialect)d, false, (const char *)data, n);
+    }
     return 0;
 }

@@ -58,3 +58,18 @@ def test_claude_code_believes_the_cost_that_the_ledger_has(claude, purser, sim):
     (row,) = wait_until(lambda: purser.api("GET", f"/workspaces/{workspace}/usage", org=org)["entries"], "the row")
     assert row["cost_nano_usd"] == 1234 * 5_000 + 77 * 25_000 + 5 * 500
     purser.api("POST", f"/workspaces/{workspace}/stop", org=org)
+
+
+def test_claude_code_stops_at_once_with_the_text_when_the_budget_is_used_up(claude, purser, sim):
+    script = f'until [ -e "$HOME/go" ]; do sleep 0.1; done; "{claude}" -p hi > out.part 2>&1; echo $? > code; mv out.part out; sleep 600'
+    workspace, org = purser.new_workspace(["/bin/sh", "-c", 'cd "$HOME"; ' + script])
+    home = wait_until(lambda: purser.home(workspace), "the agent's home")
+    purser.api("PATCH", f"/workspaces/{workspace}/budget", {"budget_limits": {"daily": 1}}, org=org)
+    (home / "go").touch()
+    wait_until(lambda: (home / "out").exists(), "the CLI to end", 60)
+    assert (home / "code").read_text().strip() != "0" and "budget" in (home / "out").read_text()
+    assert sim.calls(model=VENDOR_MODEL) == []
+    refused = wait_until(lambda: [line for line in (purser.state / "access.log").read_text().splitlines()
+                                  if "/v1/messages 402 " in line], "the log of the call")
+    assert len(refused) == 1
+    purser.api("POST", f"/workspaces/{workspace}/stop", org=org)

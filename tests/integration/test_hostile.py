@@ -3,169 +3,24 @@
 Whatever happens, every call that reached the vendor has exactly one row, in the right state.
 """
 
-import contextlib
 import json
 import os
+import re
+import resource
 import signal
 import socket
-import struct
 import threading
 from pathlib import Path
 
 import pytest
 
-from harness import ANTHROPIC_BASE, MODEL, PATIENCE, InBackground, Purser, children, command_of, new_key, wait_until
+from harness import ANTHROPIC_BASE, PATIENCE, Purser, children, command_of, wait_until
+from raw import (BOUND, CALL, START, STOP, STREAM_HEAD, Client, Vendor, answer, ask, message, serve,
+                 text_event)
 
-CALL = ANTHROPIC_BASE + "/v1/messages"
 SETTLED, ABORTED = ("settled", "exact"), ("aborted", "estimated")
 LOST, CUT = ("interrupted", "bound"), ("interrupted", "estimated")
-BOUND = 10  # max_tokens of every call here
 LENGTH = "Content-Length: {n}"
-
-
-def ask(text="hi"):
-    return json.dumps({"model": MODEL, "max_tokens": BOUND, "messages": [{"role": "user", "content": text}]}).encode()
-
-
-def event(kind, **fields):
-    return b"event: %s\ndata: %s\n\n" % (kind.encode(), json.dumps({"type": kind} | fields).encode())
-
-
-def message(output=7, text="hello"):
-    return json.dumps({"id": "m", "type": "message", "model": "claude-opus-4-7", "stop_reason": "end_turn",
-                       "content": [{"type": "text", "text": text}],
-                       "usage": {"input_tokens": 22, "output_tokens": output}}).encode()
-
-
-def answer(*headers, body=message()):
-    lines = ["HTTP/1.1 200 OK", "Content-Type: application/json", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-def text_event(text):
-    return event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
-
-
-STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
-START = event("message_start", message={"usage": {"input_tokens": 22, "output_tokens": 1}})
-STOP = event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 7}) + event("message_stop")
-
-
-def read_head(file):
-    """The first line and the headers, names in lower case, every value of each; empty at the end."""
-    first, headers = file.readline().decode("latin-1"), {}
-    while (line := file.readline()) not in (b"", b"\r\n"):
-        name, _, value = line.decode("latin-1").partition(":")
-        headers.setdefault(name.lower(), []).append(value.strip())
-    return first.strip(), headers
-
-
-class VendorCall:
-    """One call as it came; what is done with it is the test's to say."""
-
-    open, body = True, None
-
-    def __init__(self, connection, file, headers):
-        self.connection, self.file, self.headers = connection, file, headers
-
-    def read(self):
-        if self.body is None:
-            self.body = self.file.read(int(self.headers.get("content-length", ["0"])[0]))
-        return self.body
-
-    def send(self, *parts):
-        self.connection.sendall(b"".join(parts))
-
-    def send_and_close(self, *parts):
-        """The call is read first: bytes left unread would make the close a reset."""
-        self.read()
-        self.send(*parts)
-        self.open = False
-
-    def reset(self):
-        self.open = False
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def serve(call):
-    call.read()
-    call.send(answer())
-
-
-class Vendor:
-    """Answers with whatever bytes `play` sends; remembers every call that came."""
-
-    def __init__(self):
-        self.keys = {"anthropic-api": new_key()}
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.reset()
-        InBackground(self._accept)
-
-    def reset(self):
-        self.calls = []
-        self.play = serve
-
-    def _accept(self):
-        with contextlib.suppress(OSError):  # until stop()
-            while True:
-                InBackground(self._serve, self.listener.accept()[0])
-
-    def _serve(self, connection):
-        with connection, connection.makefile("rb") as file, contextlib.suppress(OSError):
-            while (head := read_head(file))[0]:
-                call = VendorCall(connection, file, head[1])
-                self.calls.append(call)
-                self.play(call)
-                if not call.open:
-                    break
-                call.read()
-
-    def stop(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-
-
-class Client:
-    """A connection to the gateway that sends exactly the bytes it is told."""
-
-    def __init__(self, agent):
-        self.token = agent.token
-        self.socket = socket.socket()
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # for the one that stops reading
-        self.socket.settimeout(10 * PATIENCE)
-        self.socket.connect(("127.0.0.1", agent.purser.port))
-        self.file = self.socket.makefile("rb")
-
-    def send(self, *headers, body=ask(), method="POST", path=CALL, length=True):
-        lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"x-api-key: {self.token}"]
-        lines += [f"Content-Length: {len(body)}"] if length else []
-        self.socket.sendall("\r\n".join([*lines, *headers]).encode() + b"\r\n\r\n" + body)
-        return self
-
-    def head(self):
-        line, headers = read_head(self.file)
-        assert line, "the gateway closed the connection without an answer"
-        return int(line.split(" ")[1]), headers
-
-    def answer(self):
-        """Status, headers and body of the next answer."""
-        status, headers = self.head()
-        return status, headers, self.body(headers)
-
-    def body(self, headers):
-        if "content-length" in headers:
-            return self.file.read(int(headers["content-length"][0]))
-        body, size = b"", None
-        while "transfer-encoding" in headers and size != 0:
-            size = int(self.file.readline(), 16)
-            body += self.file.read(size)
-            self.file.readline()
-        return body
-
-    def leave(self):
-        self.file.close()
-        self.socket.close()
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +28,15 @@ def shared_sim():
     vendor = Vendor()
     yield vendor
     vendor.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_purser(shared_sim):
+    purser = Purser(shared_sim)
+    # Some calls here are larger than what the default budget would let in.
+    purser.api("PATCH", "/org/budgets", {"exempt": True}, org=purser.default_org())
+    yield purser
+    purser.stop()
 
 
 @pytest.fixture
@@ -218,6 +82,22 @@ def test_a_vendor_gives_no_orders_to_the_proxy(agent, sim, client, header):
     check_books(agent, SETTLED)
 
 
+def test_the_platforms_account_stays_hidden(agent, sim, client):
+    hidden = ["anthropic-organization-id", "anthropic-ratelimit-requests-remaining", "Anthropic-RateLimit-Unified-Status",
+              "openai-organization", "openai-project", "x-ratelimit-limit-tokens", "msh-uid", "Set-Cookie", "CF-Ray", "Via",
+              "Strict-Transport-Security", "Alt-Svc", "x-purser-code"]
+    kept = ["retry-after", "x-should-retry", "anthropic-beta-note", "openai-processing-ms", "openai-version", "x-purser"]
+    headers = [f"{name}: of-the-vendor" for name in hidden + kept] + ["request-id: of-the-vendor", "x-request-id: of-the-vendor"]
+    sim.play = lambda call: (call.read(), call.send(answer(*headers).replace(b"200 OK", b"400 Sorry")))
+    status, told, body = client.send().answer()
+    assert (status, body) == (400, message())
+    assert not {name.lower() for name in hidden} & told.keys()
+    assert all(told[name] == ["of-the-vendor"] for name in kept)
+    (row,) = check_books(agent, ("failed", "exact"))
+    assert told["request-id"] == told["x-purser-call-id"] == [row["call_id"]] and "x-request-id" not in told
+    assert told["x-purser-vendor-request-id"] == ["of-the-vendor"]
+
+
 # What it does, what the client is told, what is booked.
 MISDEEDS = {
     "dies before the answer": (lambda call: call.send_and_close(), 502, LOST),
@@ -226,7 +106,7 @@ MISDEEDS = {
     "dies in the header": (lambda call: call.send_and_close(answer()[:30]), 502, LOST),
     "dies after the header": (lambda call: call.send_and_close(answer()[:-len(message())]), 200, LOST),
     "dies in the usage": (lambda call: call.send_and_close(answer()[:-9]), 200, LOST),
-    "dies after the usage": (lambda call: call.send_and_close(answer()[:-1]), 200, ("interrupted", "exact")),
+    "dies after the usage": (lambda call: call.send_and_close(answer()[:-1]), 200, CUT),
     "dies before the first event": (lambda call: call.send_and_close(STREAM_HEAD), 200, LOST),
     "dies in the first event": (lambda call: call.send_and_close(STREAM_HEAD, START[:-9]), 200, LOST),
     "dies in an event": (lambda call: call.send_and_close(STREAM_HEAD, START, text_event("abcd")[:-20]), 200, CUT),
@@ -362,21 +242,27 @@ def test_who_leaves_pays_for_what_was_used(agent, sim, client, events, end, outp
     assert row["output_tokens"] in outputs and (row["input_tokens"] == 22 or not events)
 
 
+def set_in_nginx(purser, setting):
+    """nginx's own limits are a minute or so; here they are a second."""
+    (master,) = [p for p in children(purser.process.pid) if command_of(p).startswith("nginx: master")]
+    conf = Path(command_of(master).split(" -c ")[1].split(" ")[0])
+    name = setting.split(" ")[0]
+    conf.write_text(re.sub(rf"(?m)^ *{name} .*$", f"  {setting};", conf.read_text(), count=1))
+    assert f"  {setting};" in conf.read_text()
+    before = set(purser.worker_pids())
+    os.kill(master, signal.SIGHUP)
+    wait_until(lambda: purser.worker_pids() and not before & set(purser.worker_pids()), "the new limit")
+
+
 @pytest.mark.parametrize("own_purser", [["--worker-processes=1"]], indirect=True)
 def test_who_stops_reading_has_left(sim, own_purser):
-    """nginx's limit is a minute; here it is a second."""
     def play(call):
         call.send(STREAM_HEAD, START)
         while True:  # until the gateway gives up
             call.send(text_event("x" * 8000))
 
     agent = own_purser.new_agent()
-    (master,) = [p for p in children(own_purser.process.pid) if command_of(p).startswith("nginx: master")]
-    conf = Path(command_of(master).split(" -c ")[1].split(" ")[0])
-    conf.write_text(conf.read_text().replace("http {", "http {\n  send_timeout 1s;", 1))
-    before = set(own_purser.worker_pids())
-    os.kill(master, signal.SIGHUP)
-    wait_until(lambda: own_purser.worker_pids() and not before & set(own_purser.worker_pids()), "the new limit")
+    set_in_nginx(own_purser, "send_timeout 1s")
     sim.play = play
     client = Client(agent).send()  # and never reads
     (row,) = check_books(agent, ABORTED)
@@ -396,3 +282,85 @@ def test_sixty_streams_at_once_all_get_a_slot(sim, own_purser):
     release.set()
     assert {client.body(headers) for client, (_, headers) in zip(clients, heads)} == {START + STOP}
     check_books(agent, *[SETTLED] * 60)
+
+
+# ---- many, slow and large ----
+
+def opened(purser, content):
+    s = socket.create_connection(("127.0.0.1", purser.port))
+    s.sendall(content)
+    return s
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"POST " + CALL.encode() + b" HTTP/1.1\r\nHost: x\r\nx-api-key: ",
+    b"POST " + CALL.encode() + b" HTTP/1.1\r\nHost: x\r\nx-api-key: {token}\r\nContent-Length: 1000000\r\n\r\n{",
+], ids=["nothing", "half a head", "a byte of a body"])
+def test_slow_clients_hold_nobody_up(agent, purser, sim, client, content):
+    content = content.replace(b"{token}", agent.token.encode())
+    slow = [opened(purser, content) for _ in range(400)]
+    for _ in range(20):
+        assert client.send().answer()[0] == 200
+    for s in slow:
+        s.close()
+    check_books(agent, *[SETTLED] * 20)
+
+
+@pytest.mark.parametrize("own_purser", [["--worker-processes=1"]], indirect=True)
+@pytest.mark.parametrize("setting, content", [
+    ("client_header_timeout 1s", b"POST / HTTP/1.1\r\nHost: "),
+    ("client_body_timeout 1s", b"POST " + CALL.encode() + b" HTTP/1.1\r\nHost: x\r\nx-api-key: {token}\r\nContent-Length: 9\r\n\r\n{"),
+], ids=["head", "body"])
+def test_who_does_not_go_on_is_shown_the_door(sim, own_purser, setting, content):
+    agent = own_purser.new_agent()
+    set_in_nginx(own_purser, setting)
+    with opened(own_purser, content.replace(b"{token}", agent.token.encode())) as s:
+        s.settimeout(15 * PATIENCE)
+        assert b" 408 " in (s.recv(65536) or b" 408 ").split(b"\r\n")[0]
+    assert agent.entries() == []
+
+
+@pytest.mark.parametrize("headers, status", [
+    ([f"x-{i}: {'y' * 20}" for i in range(500)], 200), ([f"x-{i}: {'y' * 20}" for i in range(20_000)], 400),
+    (["x-long: " + "y" * 31_000], 200), (["x-long: " + "y" * 33_000], 400), ([f"x-{i}: {'y' * 31_000}" for i in range(9)], 400),
+    (["x-nul: a\0b"], 400), (["x-bare\rcr: y"], 400), (["no colon here"], 400), ([" folded: y"], 400),
+    (["anthropic-beta: " + ",".join(f"feature-{i}" for i in range(1000))], 200),
+], ids=range(10))
+def test_header_bombs(agent, sim, client, headers, status):
+    try:
+        assert client.send(*headers).head()[0] == status
+    except ConnectionError:
+        assert status == 400  # it hung up while we were still sending
+    other = Client(agent)
+    assert other.send().answer()[0] == 200
+    other.leave()
+    check_books(agent, *[SETTLED] * (2 if status == 200 else 1))
+
+
+def private_bytes(pid):
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Private_"))
+
+
+@pytest.mark.parametrize("own_purser", [["--worker-processes=1"]], indirect=True)
+def test_ten_thousand_idle_connections_cost_little(sim, own_purser):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    n = min(10_000, hard - 2000)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    hello = f"HEAD {ANTHROPIC_BASE}/api/hello HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    agent = own_purser.new_agent()
+    (worker,) = own_purser.worker_pids()
+    before, idle = private_bytes(worker), []
+    try:
+        for _ in range(n):
+            idle.append(opened(own_purser, hello))
+            assert idle[-1].recv(4096).startswith(b"HTTP/1.1 200")
+        assert agent.post(json.loads(ask())).status_code == 200
+        # The target is 12 MB for 10,000; what is not met loudly here is a leak, not a matter of taste.
+        if "libasan" not in Path(f"/proc/{worker}/maps").read_text():  # which has a use for memory itself
+            assert private_bytes(worker) - before < 2400 * n
+    finally:
+        for s in idle:
+            s.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    check_books(agent, SETTLED)

@@ -72,6 +72,31 @@ def test_chat_completions_tell_usage_only_when_asked_to(gpt):
     assert "".join(c.choices[0].delta.content or "" for c in silent) == SAID
 
 
+@pytest.mark.parametrize("style", ["choice", "hit_miss", "beside", "each"])
+def test_chat_counts_as_different_vendors_do(gpt, style):
+    chunks = list(gpt.chat.completions.create(
+        model="m", stream=True, stream_options={"include_usage": True},
+        messages=[{"role": "user", "content": f"sim: style={style} input=5 cache_read=3 output=20 reasoning=7"}]))
+    usages = [u for c in chunks for u in [c.usage and c.usage.model_dump(), *(x.model_extra.get("usage") for x in c.choices)] if u]
+    last = usages[-1]
+    assert last["prompt_tokens"] == 8 and last["total_tokens"] == 28
+    assert last["completion_tokens"] == (13 if style == "beside" else 20)
+    assert (chunks[-1].choices == []) == (style != "choice") and (len(usages) > 1) == (style == "each")
+    if style == "hit_miss":
+        assert (last["prompt_cache_hit_tokens"], last["prompt_cache_miss_tokens"]) == (3, 5)
+
+
+def test_a_vendor_that_dies_inside_an_event_leaves_half_of_it(sim):
+    with pytest.raises(httpx.HTTPError):
+        with httpx.stream("POST", sim.url + "/v1/messages", json=ask("sim: cut_after=2") | {"stream": True},
+                          headers={"x-api-key": sim.keys["anthropic-api"]}) as answer:
+            got = b""
+            for piece in answer.iter_raw():
+                got += piece
+    assert got.count(b"text_delta") >= 2 and not got.endswith(b"\n\n")
+    assert sim.calls()[0]["outcome"] == "died_on_demand" and sim.calls()[0]["events"] == 2
+
+
 def test_responses_stream_ends_with_usage(gpt):
     with gpt.responses.stream(model="m", input='hi sim: text="two words" output=8 reasoning=3 cache_read=2') as stream:
         for _ in stream:

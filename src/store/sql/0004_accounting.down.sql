@@ -1,2 +1,5 @@
--- Nothing yet.
-SELECT 1;
+DROP TABLE checkpoints;
+DROP TABLE rate_limits;
+DROP TABLE budget_alerts;
+DROP TABLE budget_exemptions;
+DROP TABLE budgets;

@@ -19,9 +19,10 @@ set_up(void **state)
     p.header->max_age_ms = 1000;
     atomic_store(&p.header->published_ms, 5000);
     for (int i = 0; i < 2; i++) {
-        struct policy_route *route = &p.routes[i];
+        struct policy_target *route = &p.routes[i].targets[0];
 
-        snprintf(route->id, sizeof(route->id), "v/model-%d", i);
+        p.routes[i].targets_n = 1;
+        snprintf(p.routes[i].id, sizeof(p.routes[i].id), "v/model-%d", i);
         route->max_output = 1000;
         route->prices_n = 2;
         route->prices[0] = (struct price){.from_ms = 100,
@@ -59,7 +60,7 @@ ask(const char *model, const char *limit, size_t body_bytes, enum dialect dialec
     int n = snprintf(body, sizeof(body), "{\"model\":\"%s\"%s%s}", model,
         limit == NULL ? "" : ",\"max_tokens\":", limit == NULL ? "" : limit);
 
-    request_scan_init(&request);
+    request_scan_init(&request, DIALECT_ANTHROPIC);
     request_scan_feed(&request, body, (size_t)n);
     assert_int_equal(request_scan_finish(&request), REQUEST_OK);
     request.bytes = body_bytes;
@@ -117,11 +118,92 @@ the_bound_is_the_dearest_that_can_happen(void **state)
     assert_int_equal(d.bound_nano_usd, 300000LL * 20000 + 10 * 50000);
 }
 
+/* What the scan of the body found, instead of a body. */
+static struct admit_decision
+ask_scanned(const struct request_scan *scan, enum dialect dialect, bool is_free)
+{
+    struct request_scan full = *scan;
+    struct admit_facts f = {.policy = &p,
+        .token = &token,
+        .request = &full,
+        .dialect = dialect,
+        .is_free = is_free,
+        .now_ms = 200};
+
+    full.model_n = strlen("v/model-0");
+    memcpy(full.model, "v/model-0", full.model_n);
+    full.bytes = 100;
+    if (full.choices == 0)
+        full.choices = 1;
+    return admit(&f);
+}
+
+static void
+the_bound_holds_what_does_not_stand_in_the_body(void **state)
+{
+    struct policy_target *target = &p.routes[0].targets[0];
+    static const struct {
+        const char *name;
+        struct request_scan scan;
+        int64_t context, prompt, output;
+    } rows[] = {
+        {"bytes alone", {0}, 0, 100, 1000},
+        {"three answers", {.choices = 3, .has_max_output = true, .max_output = 7}, 0, 100, 21},
+        {"a prediction", {.predicted = true, .has_max_output = true, .max_output = 7}, 0, 100, 107},
+        {"tools", {.tools = 2}, 0, 100 + ADMIT_TOOLS_TOKENS, 1000},
+        {"tools of the vendor's words", {.tools = 2, .vendor_tools = 2}, 0,
+            100 + ADMIT_TOOLS_TOKENS + 2 * ADMIT_VENDOR_TOOL_TOKENS, 1000},
+        {"images", {.images = 2}, 0, 100 + 2 * ADMIT_IMAGE_TOKENS, 1000},
+        {"a reference", {.by_reference = true}, 0, ADMIT_CONTEXT_TOKENS, 1000},
+        {"a reference, and the context is known", {.by_reference = true}, 5000, 5000, 1000},
+        {"a reference to little", {.by_reference = true, .images = 1}, 50, 100 + ADMIT_IMAGE_TOKENS,
+            1000},
+    };
+
+    token = (struct policy_token){0};
+    policy_grant_add(&token, 0);
+    target->endpoint[DIALECT_OPENAI_CHAT] = (struct policy_endpoint){.present = 1, .reachable = 1};
+    target->endpoint[DIALECT_OPENAI_EMBEDDINGS] = target->endpoint[DIALECT_OPENAI_CHAT];
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct admit_decision d;
+
+        target->max_prompt = rows[i].context;
+        d = ask_scanned(&rows[i].scan, DIALECT_OPENAI_CHAT, false);
+        if (d.refusal != REFUSAL_NONE || d.prompt_bound != rows[i].prompt ||
+            d.output_bound != rows[i].output)
+            fail_msg("%s: %lld in, %lld out", rows[i].name, (long long)d.prompt_bound,
+                (long long)d.output_bound);
+    }
+    target->max_prompt = 0;
+    assert_int_equal(ask_scanned(&rows[0].scan, DIALECT_OPENAI_EMBEDDINGS, false).output_bound, 0);
+    assert_int_equal(ask_scanned(&rows[0].scan, DIALECT_OPENAI_CHAT, true).bound_nano_usd, 0);
+}
+
+static void
+each_target_is_judged_by_itself(void **state)
+{
+    struct policy_route *route = &p.routes[0];
+    struct admit_facts f = {.policy = &p, .token = &token, .request = &request, .now_ms = 200};
+
+    token = (struct policy_token){0};
+    policy_grant_add(&token, 0);
+    (void)ask("v/model-0", NULL, 100, DIALECT_ANTHROPIC, 200);
+    route->targets[1] = route->targets[0];
+    route->targets[1].max_output = 77;
+    route->targets_n = 2;
+    f.target = 1;
+    assert_int_equal(admit(&f).output_bound, 77);
+    assert_ptr_equal(admit(&f).target, &route->targets[1]);
+    f.target = 2;
+    assert_int_equal(admit(&f).refusal, REFUSAL_DIALECT_NOT_SERVED);
+    route->targets_n = 1;
+}
+
 /* Runs the decision with these price rows instead of the fixture's. */
 static struct admit_decision
 ask_with_prices(const struct price *rows, uint32_t n, int64_t now_ms)
 {
-    struct policy_route *route = &p.routes[0];
+    struct policy_target *route = &p.routes[0].targets[0];
     struct price kept[POLICY_PRICES_MAX];
     uint32_t kept_n = route->prices_n;
     struct admit_decision d;
@@ -244,6 +326,8 @@ main(void)
         TEST(only_granted_models_are_admitted),
         TEST(what_cannot_be_served_is_refused),
         TEST(the_bound_is_the_dearest_that_can_happen),
+        TEST(the_bound_holds_what_does_not_stand_in_the_body),
+        TEST(each_target_is_judged_by_itself),
         TEST(the_tiers_kept_are_those_in_force_each_once),
         TEST(four_tiers_fit_and_five_are_refused),
         TEST(a_policy_too_old_or_missing_refuses),

@@ -46,6 +46,16 @@ attempt(void)
     return open;
 }
 
+/* Opened, and counted: from here on it may have been sent. */
+static void
+open_slot(uint32_t slot, const struct recorder_open *open)
+{
+    struct recorder_progress p = {.counted = RECORDER_RESERVED};
+
+    recorder_slot_open(&r, slot, open);
+    recorder_slot_progress(&r, slot, &p);
+}
+
 static const struct {
     const char *name;
     struct recorder_progress last;
@@ -95,6 +105,11 @@ static const struct {
             .end = RECORDER_ENDED,
             .flags = USAGE_INPUT_SEEN | USAGE_FINAL | USAGE_COMPLETE},
         LEDGER_SETTLED, LEDGER_BOUND, 1000, 100, 12500000},
+    {"the vendor's refusal behind status 200",
+        {.vendor_status = 200,
+            .end = RECORDER_ENDED,
+            .flags = USAGE_COMPLETE | USAGE_ERROR | USAGE_REFUSED},
+        LEDGER_FAILED, LEDGER_EXACT, 0, 0, 0},
     {"the worker died before any answer", {.end = RECORDER_RUNNING}, LEDGER_RECOVERED, LEDGER_BOUND,
         1000, 100, 12500000},
 };
@@ -107,6 +122,7 @@ every_end_is_booked_with_its_state_and_certainty(void **state)
         struct recorder_progress p = cases[i].last;
         struct ledger_entry entry;
 
+        p.counted = RECORDER_SETTLED;
         recorder_slot_open(&r, 3, &open);
         recorder_slot_close(&r, 3, &p);
         assert_true(recorder_slot_read(&r, 3, &entry));
@@ -129,8 +145,8 @@ reaping_finishes_the_open_slots_of_one_lane_only(void **state)
     struct recorder_open open = attempt();
     struct ledger_entry entry;
 
-    recorder_slot_open(&r, 1, &open);
-    recorder_slot_open(&r, SLOTS + 1, &open);
+    open_slot(1, &open);
+    open_slot(SLOTS + 1, &open);
     assert_int_equal(recorder_lane_reap(&r, 0), 1);
     assert_int_equal(recorder_slot_state(&r, 1), RECORDER_DONE);
     assert_int_equal(recorder_slot_state(&r, SLOTS + 1), RECORDER_OPEN);
@@ -148,6 +164,8 @@ a_torn_write_leaves_the_one_before(void **state)
         .counts = {.input = 10, .output = 1}, .vendor_status = 200, .flags = USAGE_INPUT_SEEN};
     struct ledger_entry entry;
 
+    p.counted = RECORDER_RESERVED;
+
     recorder_slot_open(&r, 2, &open);
     recorder_slot_progress(&r, 2, &p);
     p.counts.output = 50;
@@ -159,6 +177,73 @@ a_torn_write_leaves_the_one_before(void **state)
     assert_int_equal(entry.usage.output, 1);
     assert_int_equal(entry.usage.input, 10);
     recorder_slot_free(&r, 2);
+}
+
+static void
+what_died_before_it_was_counted_was_never_sent(void **state)
+{
+    struct recorder_open open = attempt();
+    struct recorder_hold hold;
+    struct ledger_entry entry;
+
+    recorder_slot_open(&r, 6, &open);
+    assert_true(recorder_slot_hold(&r, 6, &hold));
+    assert_int_equal(hold.counted, RECORDER_INTENT);
+    assert_int_equal(hold.reserved_nano, open.bound_nano_usd);
+    recorder_lane_reap(&r, 0);
+    assert_true(recorder_slot_read(&r, 6, &entry));
+    assert_int_equal(entry.state, LEDGER_FAILED);
+    assert_int_equal(entry.cost_nano_usd, 0);
+    recorder_slot_free(&r, 6);
+    assert_false(recorder_slot_hold(&r, 6, &hold));
+}
+
+static void
+without_a_whole_copy_it_may_have_been_sent(void **state)
+{
+    struct recorder_open open = attempt();
+    struct recorder_hold hold;
+    struct ledger_entry entry;
+
+    open_slot(6, &open);
+    recorder_slot_at(&r, 6)->progress[1].reserved_nano = 1;
+    assert_true(recorder_slot_hold(&r, 6, &hold));
+    assert_int_equal(hold.counted, RECORDER_RESERVED);
+    assert_int_equal(hold.reserved_nano, open.bound_nano_usd);
+    recorder_lane_reap(&r, 0);
+    assert_true(recorder_slot_read(&r, 6, &entry));
+    assert_int_equal(entry.state, LEDGER_RECOVERED);
+    assert_int_equal(entry.cost_nano_usd, open.bound_nano_usd);
+    recorder_slot_free(&r, 6);
+}
+
+static void
+a_slot_tells_what_it_holds(void **state)
+{
+    struct recorder_open open = attempt();
+    struct recorder_progress p = {.counted = RECORDER_RESERVED,
+        .reserved_nano = 77,
+        .budget_tags = {3, 4},
+        .counts = {.input = 10, .output = 5, .cache_read = 2}};
+    struct recorder_hold hold;
+
+    open.budgets_n = 2;
+    open.budgets[1] = (struct budget_ref){9, 8};
+    open.limits[0] = 5;
+    open.counters_generation = 11;
+    recorder_slot_open(&r, 6, &open);
+    recorder_slot_progress(&r, 6, &p);
+    assert_true(recorder_slot_hold(&r, 6, &hold));
+    assert_int_equal(hold.state, RECORDER_OPEN);
+    assert_int_equal(hold.reserved_nano, 77);
+    assert_int_equal(hold.budgets[1].slot, 9);
+    assert_int_equal(hold.budget_tags[1], 4);
+    assert_int_equal(hold.limits[0], 5);
+    assert_int_equal(hold.counters_generation, 11);
+    assert_int_equal(hold.tokens, 17);
+    recorder_slot_at(&r, 6)->open.limits[0] = 6;
+    assert_false(recorder_slot_hold(&r, 6, &hold));
+    recorder_slot_free(&r, 6);
 }
 
 static void
@@ -189,7 +274,7 @@ nothing_of_the_slot_before_is_left_in_the_next(void **state)
     recorder_slot_open(&r, 5, &open);
     recorder_slot_close(&r, 5, &p);
     recorder_slot_free(&r, 5);
-    recorder_slot_open(&r, 5, &open);
+    open_slot(5, &open);
     recorder_lane_reap(&r, 0);
     assert_true(recorder_slot_read(&r, 5, &entry));
     assert_int_equal(entry.state, LEDGER_RECOVERED);
@@ -235,6 +320,9 @@ main(void)
         TEST(every_end_is_booked_with_its_state_and_certainty),
         TEST(reaping_finishes_the_open_slots_of_one_lane_only),
         TEST(a_torn_write_leaves_the_one_before),
+        TEST(what_died_before_it_was_counted_was_never_sent),
+        TEST(without_a_whole_copy_it_may_have_been_sent),
+        TEST(a_slot_tells_what_it_holds),
         TEST(a_damaged_opening_is_not_booked),
         TEST(nothing_of_the_slot_before_is_left_in_the_next),
         TEST(the_first_free_slot_of_the_lane_is_taken_until_it_is_full),

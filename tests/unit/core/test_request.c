@@ -24,9 +24,9 @@ static const struct {
         false, -1},
     {"escapes in keys below are fine", "{\"o\":{\"\\u006dodel\":1},\"model\":\"z\"}", REQUEST_OK,
         "z", false, -1},
-    {"the largest limit counts",
+    {"a limit that this dialect does not know counts for nothing",
         "{\"model\":\"m\",\"max_tokens\":5,\"max_completion_tokens\":9,\"max_output_tokens\":7}",
-        REQUEST_OK, "m", false, 9},
+        REQUEST_OK, "m", false, 5},
     {"limit null", "{\"model\":\"m\",\"max_tokens\":null}", REQUEST_OK, "m", false, -1},
     {"numbers of all shapes", "{\"a\":-0.5e+10,\"b\":0,\"c\":[1,2.25,-3E-2],\"model\":\"m\"}",
         REQUEST_OK, "m", false, -1},
@@ -100,13 +100,256 @@ static const struct {
         REQUEST_OK, "m", false, -1},
 };
 
+/* What only one dialect has, and what the prompt holds besides its bytes. */
+static const struct {
+    const char *name;
+    enum dialect dialect;
+    const char *body;
+    enum request_problem problem;
+    int64_t max_output; /* -1: none */
+    int64_t choices;
+    bool by_reference;
+    uint32_t images, tools, vendor_tools;
+} more_cases[] = {
+    {"the larger of chat's two limits", DIALECT_OPENAI_CHAT,
+        "{\"model\":\"m\",\"max_tokens\":5,\"max_completion_tokens\":9,\"max_output_tokens\":70}",
+        REQUEST_OK, 9, 1},
+    {"the limit of responses", DIALECT_OPENAI_RESPONSES,
+        "{\"model\":\"m\",\"max_tokens\":5,\"max_output_tokens\":7}", REQUEST_OK, 7, 1},
+    {"choices multiply", DIALECT_OPENAI_CHAT, "{\"model\":\"m\",\"n\":3}", REQUEST_OK, -1, 3},
+    {"choices null", DIALECT_OPENAI_CHAT, "{\"n\":null,\"model\":\"m\"}", REQUEST_OK, -1, 1},
+    {"only chat has choices", DIALECT_OPENAI_RESPONSES, "{\"model\":\"m\",\"n\":3}", REQUEST_OK, -1,
+        1},
+    {"no choices", DIALECT_OPENAI_CHAT, "{\"model\":\"m\",\"n\":0}", REQUEST_CHOICES_OUT_OF_RANGE},
+    {"half a choice", DIALECT_OPENAI_CHAT, "{\"model\":\"m\",\"n\":1.5}",
+        REQUEST_CHOICES_OUT_OF_RANGE},
+    {"too many choices", DIALECT_OPENAI_CHAT, "{\"model\":\"m\",\"n\":129}",
+        REQUEST_CHOICES_OUT_OF_RANGE},
+    {"choices twice", DIALECT_OPENAI_CHAT, "{\"model\":\"m\",\"n\":1,\"n\":9}", REQUEST_KEY_TWICE},
+    {"the Kelvin sign folds to k", DIALECT_ANTHROPIC,
+        "{\"model\":\"m\",\"max_tokens\":1,\"max_to\xe2\x84\xaa"
+        "ens\":9}",
+        REQUEST_KEY_VARIANT},
+    {"the long s folds to s", DIALECT_ANTHROPIC, "{\"model\":\"m\",\"\xc5\xbftream\":true}",
+        REQUEST_KEY_VARIANT},
+    {"long s in a tier", DIALECT_OPENAI_CHAT,
+        "{\"model\":\"m\",\"\xc5\xbf"
+        "ervice_tier\":\"priority\"}",
+        REQUEST_KEY_VARIANT},
+    {"other letters beyond ASCII are other keys", DIALECT_ANTHROPIC,
+        "{\"model\":\"m\",\"str\xc3\xa9"
+        "am\":1}",
+        REQUEST_OK, -1, 1},
+
+    {"functions are the agent's own", DIALECT_OPENAI_CHAT,
+        "{\"model\":\"m\",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\","
+        "\"parameters\":"
+        "{\"type\":\"object\",\"properties\":{\"url\":{\"type\":\"string\"}}}}}]}",
+        REQUEST_OK, -1, 1, false, 0, 1, 0},
+    {"custom tools without a type", DIALECT_ANTHROPIC,
+        "{\"model\":\"m\",\"tools\":[{\"name\":\"a\",\"input_schema\":{\"type\":\"object\"}},"
+        "{\"type\":\"custom\",\"name\":\"b\"}]}",
+        REQUEST_OK, -1, 1, false, 0, 2, 0},
+    {"tools that the vendor describes and the agent runs", DIALECT_ANTHROPIC,
+        "{\"model\":\"m\",\"tools\":[{\"type\":\"bash_20250124\",\"name\":\"bash\"},"
+        "{\"type\":\"computer_20251124\",\"name\":\"computer\"}]}",
+        REQUEST_OK, -1, 1, false, 0, 2, 2},
+    {"the vendor's web search", DIALECT_ANTHROPIC,
+        "{\"model\":\"m\",\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"web_search\"}]}",
+        REQUEST_TOOL_UNPRICED},
+    {"the vendor's code execution", DIALECT_ANTHROPIC,
+        "{\"tools\":[{\"name\":\"c\",\"type\":\"code_execution_20250825\"}],\"model\":\"m\"}",
+        REQUEST_TOOL_UNPRICED},
+    {"web search in responses", DIALECT_OPENAI_RESPONSES,
+        "{\"model\":\"m\",\"tools\":[{\"type\":\"function\",\"name\":\"f\"},{\"type\":\"web_"
+        "search\"}]}",
+        REQUEST_TOOL_UNPRICED},
+    {"a tool nobody knows", DIALECT_OPENAI_CHAT,
+        "{\"model\":\"m\",\"tools\":[{\"type\":\"builtin_function\"}]}", REQUEST_TOOL_UNPRICED},
+    {"a type said twice", DIALECT_OPENAI_RESPONSES,
+        "{\"model\":\"m\",\"tools\":[{\"type\":\"function\",\"a\":{\"b\":{}},\"type\":\"web_"
+        "search\"}]}",
+        REQUEST_TOOL_UNPRICED},
+    {"a type in another case", DIALECT_OPENAI_RESPONSES,
+        "{\"model\":\"m\",\"tools\":[{\"Type\":\"web_search\"}]}", REQUEST_TOOL_UNPRICED},
+    {"a type key with an escape", DIALECT_OPENAI_RESPONSES,
+        "{\"model\":\"m\",\"tools\":[{\"t\\u0079pe\":\"web_search\"}]}", REQUEST_TOOL_UNPRICED},
+    {"a type with an escape", DIALECT_OPENAI_RESPONSES,
+        "{\"model\":\"m\",\"tools\":[{\"type\":\"func\\u0074ion\"}]}", REQUEST_TOOL_UNPRICED},
+    {"a type that is no text", DIALECT_OPENAI_RESPONSES,
+        "{\"model\":\"m\",\"tools\":[{\"type\":[\"web_search\"]}]}", REQUEST_TOOL_UNPRICED},
+    {"tools in a namespace", DIALECT_OPENAI_RESPONSES,
+        "{\"model\":\"m\",\"tools\":[{\"type\":\"namespace\",\"tools\":[{\"type\":\"function\"}]}]"
+        "}",
+        REQUEST_OK, -1, 1, false, 0, 1, 1},
+    {"a vendor's tool in a namespace", DIALECT_OPENAI_RESPONSES,
+        "{\"model\":\"m\",\"tools\":[{\"type\":\"namespace\",\"tools\":[{\"type\":\"web_search\"}]}"
+        "]}",
+        REQUEST_TOOL_UNPRICED},
+    {"tools that are no list", DIALECT_OPENAI_RESPONSES, "{\"model\":\"m\",\"tools\":{\"a\":1}}",
+        REQUEST_TOOL_UNPRICED},
+    {"no tools", DIALECT_OPENAI_RESPONSES, "{\"model\":\"m\",\"tools\":[]}", REQUEST_OK, -1, 1},
+    {"searching by a parameter", DIALECT_OPENAI_CHAT, "{\"model\":\"m\",\"web_search_options\":{}}",
+        REQUEST_UNPRICED},
+    {"servers that the vendor asks", DIALECT_ANTHROPIC,
+        "{\"model\":\"m\",\"mcp_servers\":[{\"url\":\"https://x\"}]}", REQUEST_UNPRICED},
+    {"no servers", DIALECT_ANTHROPIC, "{\"model\":\"m\",\"mcp_servers\":[]}", REQUEST_OK, -1, 1},
+    {"an answer to be fetched later", DIALECT_OPENAI_RESPONSES,
+        "{\"model\":\"m\",\"background\":true}", REQUEST_UNPRICED},
+    {"not in the background", DIALECT_OPENAI_RESPONSES, "{\"model\":\"m\",\"background\":false}",
+        REQUEST_OK, -1, 1},
+    {"another model when this one fails", DIALECT_OPENAI_CHAT,
+        "{\"model\":\"m\",\"models\":[\"dear\"]}", REQUEST_UNPRICED},
+    {"spoken answers", DIALECT_OPENAI_CHAT, "{\"model\":\"m\",\"audio\":{\"voice\":\"x\"}}",
+        REQUEST_UNPRICED},
+
+    {"an image inline", DIALECT_ANTHROPIC,
+        "{\"model\":\"m\",\"messages\":[{\"content\":[{\"type\":\"image\",\"source\":{\"type\":"
+        "\"base64\","
+        "\"media_type\":\"image/png\",\"data\":\"AAAA\"}}]}]}",
+        REQUEST_OK, -1, 1, false, 1, 0, 0},
+    {"an image by URL", DIALECT_ANTHROPIC,
+        "{\"model\":\"m\",\"messages\":[{\"content\":[{\"type\":\"image\",\"source\":{\"type\":"
+        "\"url\","
+        "\"url\":\"https://x/y.png\"}}]}]}",
+        REQUEST_OK, -1, 1, true},
+    {"a document inline", DIALECT_ANTHROPIC,
+        "{\"model\":\"m\",\"messages\":[{\"content\":[{\"source\":{\"media_type\":\"application/"
+        "pdf\"}}]}]}",
+        REQUEST_OK, -1, 1, true},
+    {"plain text inline", DIALECT_ANTHROPIC,
+        "{\"model\":\"m\",\"messages\":[{\"content\":[{\"source\":{\"media_type\":\"text/"
+        "plain\"}}]}]}",
+        REQUEST_OK, -1, 1, false},
+    {"a file by id", DIALECT_ANTHROPIC,
+        "{\"model\":\"m\",\"messages\":[{\"content\":[{\"source\":{\"file_id\":\"file_1\"}}]}]}",
+        REQUEST_OK, -1, 1, true},
+    {"chat's images", DIALECT_OPENAI_CHAT,
+        "{\"model\":\"m\",\"messages\":[{\"content\":[{\"image_url\":{\"url\":\"data:image/"
+        "png;base64,AA\"}},"
+        "{\"image_url\":{\"url\":\"data:image/png;base64,AA\"}}]}]}",
+        REQUEST_OK, -1, 1, false, 2},
+    {"chat's image by URL", DIALECT_OPENAI_CHAT,
+        "{\"model\":\"m\",\"messages\":[{\"content\":[{\"image_url\":{\"Url\":\"http://x\"}}]}]}",
+        REQUEST_OK, -1, 1, true},
+    {"responses' image by URL", DIALECT_OPENAI_RESPONSES,
+        "{\"model\":\"m\",\"input\":[{\"role\":\"user\",\"content\":[{\"image_url\":\"http://"
+        "x\"}]}]}",
+        REQUEST_OK, -1, 1, true},
+    {"a kept response", DIALECT_OPENAI_RESPONSES,
+        "{\"model\":\"m\",\"input\":\"hi\",\"previous_response_id\":\"resp_1\"}", REQUEST_OK, -1, 1,
+        true},
+    {"no kept response", DIALECT_OPENAI_RESPONSES,
+        "{\"model\":\"m\",\"input\":\"hi\",\"previous_response_id\":null}", REQUEST_OK, -1, 1,
+        false},
+    {"an item by reference", DIALECT_OPENAI_RESPONSES,
+        "{\"model\":\"m\",\"input\":[{\"type\":\"item_reference\",\"id\":\"msg_1\"}]}", REQUEST_OK,
+        -1, 1, true},
+    {"an item by nothing but its id", DIALECT_OPENAI_RESPONSES,
+        "{\"model\":\"m\",\"input\":[{\"id\":\"msg_1\"}]}", REQUEST_OK, -1, 1, true},
+    {"an escaped key may be any", DIALECT_ANTHROPIC,
+        "{\"model\":\"m\",\"messages\":[{\"content\":[{\"source\":{\"\\u0075rl\":\"http://"
+        "x\"}}]}]}",
+        REQUEST_OK, -1, 1, true},
+    {"URLs in text are text", DIALECT_ANTHROPIC,
+        "{\"model\":\"m\",\"messages\":[{\"content\":\"see https://x "
+        "\\\"url\\\":\\\"http://y\\\"\"}]}",
+        REQUEST_OK, -1, 1, false},
+    {"stream options that are no object", DIALECT_OPENAI_CHAT,
+        "{\"model\":\"m\",\"stream_options\":true}", REQUEST_STREAM_OPTIONS},
+    {"include_usage twice", DIALECT_OPENAI_CHAT,
+        "{\"model\":\"m\",\"stream_options\":{\"include_usage\":false,\"include_usage\":true}}",
+        REQUEST_STREAM_OPTIONS},
+    {"include_usage in another case", DIALECT_OPENAI_CHAT,
+        "{\"model\":\"m\",\"stream_options\":{\"Include_usage\":true}}", REQUEST_STREAM_OPTIONS},
+    {"include_usage that is no boolean", DIALECT_OPENAI_CHAT,
+        "{\"model\":\"m\",\"stream_options\":{\"include_usage\":\"true\"}}",
+        REQUEST_STREAM_OPTIONS},
+};
+
+/* Where the usage of a stream is asked for, so that the body says what it must. */
+static const struct {
+    const char *body, *spliced; /* NULL: nothing to do */
+} splices[] = {
+    {"{\"model\":\"m\",\"stream\":true}",
+        "{\"stream_options\":{\"include_usage\":true},\"model\":\"m\",\"stream\":true}"},
+    {" {\"stream\":true,\"stream_options\":null,\"model\":\"m\"}",
+        " {\"stream\":true,\"stream_options\":{\"include_usage\":true},\"model\":\"m\"}"},
+    {"{\"stream_options\":{ },\"model\":\"m\",\"stream\":true}",
+        "{\"stream_options\":{\"include_usage\":true },\"model\":\"m\",\"stream\":true}"},
+    {"{\"stream_options\":{\"a\":{\"include_usage\":true}},\"model\":\"m\",\"stream\":true}",
+        "{\"stream_options\":{\"include_usage\":true,\"a\":{\"include_usage\":true}},\"model\":"
+        "\"m\","
+        "\"stream\":true}"},
+    {"{\"stream_options\":{\"a\":1,\"include_usage\" : false},\"model\":\"m\",\"stream\":true}",
+        "{\"stream_options\":{\"a\":1,\"include_usage\" : true},\"model\":\"m\",\"stream\":true}"},
+    {"{\"stream_options\":{\"include_usage\":null,\"b\":[]},\"model\":\"m\",\"stream\":true}",
+        "{\"stream_options\":{\"include_usage\":true,\"b\":[]},\"model\":\"m\",\"stream\":true}"},
+    {"{\"stream_options\":{\"include_usage\":true},\"model\":\"m\",\"stream\":true}", NULL},
+    {"{\"model\":\"m\",\"stream\":false}", NULL},
+};
+
+static void
+usage_is_asked_for_where_it_is_not(void **state)
+{
+    for (size_t i = 0; i < sizeof(splices) / sizeof(splices[0]); i++) {
+        const char *body = splices[i].body;
+        struct request_scan s;
+        size_t off, cut;
+        struct str text;
+        char made[256];
+
+        request_scan_init(&s, DIALECT_OPENAI_CHAT);
+        for (size_t k = 0; k < strlen(body); k++)
+            request_scan_feed(&s, body + k, 1);
+        assert_int_equal(request_scan_finish(&s), REQUEST_OK);
+        assert_int_equal(request_usage_splice(&s, &off, &cut, &text), splices[i].spliced != NULL);
+        if (splices[i].spliced == NULL)
+            continue;
+        snprintf(made, sizeof(made), "%.*s%.*s%s", (int)off, body, STR_ARG(text), body + off + cut);
+        assert_string_equal(made, splices[i].spliced);
+        request_scan_init(&s, DIALECT_OPENAI_RESPONSES);
+        request_scan_feed(&s, body, strlen(body));
+        assert_false(request_usage_splice(&s, &off, &cut, &text));
+    }
+}
+
+static void
+each_dialect_is_read_as_it_is_wherever_it_is_cut(void **state)
+{
+    for (size_t i = 0; i < sizeof(more_cases) / sizeof(more_cases[0]); i++) {
+        const char *body = more_cases[i].body;
+
+        for (size_t cut = 0; cut <= strlen(body); cut++) {
+            struct request_scan s;
+
+            request_scan_init(&s, more_cases[i].dialect);
+            request_scan_feed(&s, body, cut);
+            request_scan_feed(&s, body + cut, strlen(body) - cut);
+            if (request_scan_finish(&s) != more_cases[i].problem)
+                fail_msg("%s (cut at %zu): got \"%s\"", more_cases[i].name, cut,
+                    request_problem_text(s.problem).p);
+            if (s.problem != REQUEST_OK)
+                continue;
+            if (s.by_reference != more_cases[i].by_reference || s.images != more_cases[i].images ||
+                s.tools != more_cases[i].tools || s.vendor_tools != more_cases[i].vendor_tools ||
+                s.choices != more_cases[i].choices ||
+                (s.has_max_output ? s.max_output : -1) != more_cases[i].max_output)
+                fail_msg(
+                    "%s (cut at %zu): reference %d images %u tools %u/%u choices %lld max %lld",
+                    more_cases[i].name, cut, s.by_reference, s.images, s.tools, s.vendor_tools,
+                    (long long)s.choices, (long long)s.max_output);
+        }
+    }
+}
+
 static struct request_scan
 scan_in_pieces(const char *body, size_t cut)
 {
     struct request_scan s;
     size_t n = strlen(body);
 
-    request_scan_init(&s);
+    request_scan_init(&s, DIALECT_ANTHROPIC);
     request_scan_feed(&s, body, cut);
     request_scan_feed(&s, body + cut, n - cut);
     request_scan_finish(&s);
@@ -141,7 +384,7 @@ one_byte_at_a_time_gives_the_same(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct request_scan s;
 
-        request_scan_init(&s);
+        request_scan_init(&s, DIALECT_ANTHROPIC);
         for (size_t k = 0; k < strlen(cases[i].body); k++)
             request_scan_feed(&s, cases[i].body + k, 1);
         assert_int_equal(request_scan_finish(&s), cases[i].problem);
@@ -160,7 +403,7 @@ depth_is_bounded(void **state)
         memset(body + n, '[', (size_t)depth);
         memset(body + n + depth, ']', (size_t)depth);
         body[n + 2 * depth] = '}';
-        request_scan_init(&s);
+        request_scan_init(&s, DIALECT_ANTHROPIC);
         request_scan_feed(&s, body, (size_t)(n + 2 * depth + 1));
         assert_int_equal(
             request_scan_finish(&s), depth + 1 < REQUEST_DEPTH_MAX ? REQUEST_OK : REQUEST_TOO_DEEP);
@@ -177,7 +420,7 @@ a_model_of_255_bytes_is_the_longest(void **state)
 
         memset(body + head, 'x', n);
         memcpy(body + head + n, "\"}", 2);
-        request_scan_init(&s);
+        request_scan_init(&s, DIALECT_ANTHROPIC);
         request_scan_feed(&s, body, (size_t)head + n + 2);
         assert_int_equal(
             request_scan_finish(&s), n <= REQUEST_MODEL_MAX ? REQUEST_OK : REQUEST_MODEL_TOO_LONG);
@@ -190,6 +433,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(every_case_gives_its_result_wherever_it_is_cut),
         TEST(one_byte_at_a_time_gives_the_same),
+        TEST(each_dialect_is_read_as_it_is_wherever_it_is_cut),
+        TEST(usage_is_asked_for_where_it_is_not),
         TEST(depth_is_bounded),
         TEST(a_model_of_255_bytes_is_the_longest),
     };

@@ -104,7 +104,7 @@ static const struct {
         "\"cache_creation\":{\"ephemeral_5m_input_tokens\":1,\"ephemeral_1h_input_tokens\":3},"
         "\"output_tokens\":20,\"service_tier\":\"standard\"}}",
         {.input = 10, .output = 20, .cache_read = 6, .cache_write_5m = 1, .cache_write_1h = 3},
-        EXACT | USAGE_COMPLETE, 16, "claude-haiku-4-5"},
+        EXACT | USAGE_COMPLETE, 0, "claude-haiku-4-5"},
     {"a cut answer", false, "{\"id\":\"msg_1\",\"content\":[{\"type\":\"text\",\"text\":\"Hello",
         {0}, 0, 0, ""},
     {"an answer without usage", false, "{\"id\":\"msg_1\",\"content\":[]}", {0}, USAGE_COMPLETE, 0,
@@ -138,7 +138,7 @@ every_case_gives_its_counts_wherever_it_is_cut(void **state)
             struct usage_meter m;
             char how[32];
 
-            usage_meter_init(&m, cases[i].stream);
+            usage_meter_init(&m, DIALECT_ANTHROPIC, cases[i].stream);
             usage_meter_feed(&m, cases[i].answer, cut);
             usage_meter_feed(&m, cases[i].answer + cut, n - cut);
             snprintf(how, sizeof(how), "cut at %zu", cut);
@@ -153,7 +153,7 @@ one_byte_at_a_time_gives_the_same(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct usage_meter m;
 
-        usage_meter_init(&m, cases[i].stream);
+        usage_meter_init(&m, DIALECT_ANTHROPIC, cases[i].stream);
         for (size_t k = 0; k < strlen(cases[i].answer); k++)
             usage_meter_feed(&m, cases[i].answer + k, 1);
         check(i, &m, "byte by byte");
@@ -174,12 +174,12 @@ an_estimate_never_goes_below_what_the_vendor_counted(void **state)
 static void
 deep_nesting_is_survived_and_the_next_event_counts(void **state)
 {
-    static char deep[USAGE_DEPTH_MAX * 2];
+    static char deep[4096];
     const char *rest = "\n\n" DELTA("{\"output_tokens\":5}");
     struct usage_meter m;
 
     memset(deep, '[', sizeof(deep));
-    usage_meter_init(&m, true);
+    usage_meter_init(&m, DIALECT_ANTHROPIC, true);
     usage_meter_feed(&m, "data: {\"a\":", 11);
     usage_meter_feed(&m, deep, sizeof(deep));
     usage_meter_feed(&m, rest, strlen(rest));

@@ -82,13 +82,16 @@ every_platform_model_has_a_route_and_only_keyed_vendors_a_host(void **state)
     assert_int_equal(routes.hosts_n, 1);
     assert_string_equal(routes.hosts[0].host, "api.anthropic.com");
     assert_string_equal(routes.hosts[0].upstream, "purser_tls_api.anthropic.com_443");
-    assert_string_equal(route("anthropic/claude-opus-4-7")->vendor_model, "claude-opus-4-7");
-    assert_true(route("anthropic/claude-opus-4-7")->prices_n > 0);
-    assert_int_equal(route("anthropic/claude-opus-4-7")->endpoint[DIALECT_ANTHROPIC].header,
+    assert_string_equal(
+        route("anthropic/claude-opus-4-7")->targets[0].vendor_model, "claude-opus-4-7");
+    assert_true(route("anthropic/claude-opus-4-7")->targets[0].prices_n > 0);
+    assert_int_equal(
+        route("anthropic/claude-opus-4-7")->targets[0].endpoint[DIALECT_ANTHROPIC].header,
         AUTH_HEADER_X_API_KEY);
     /* Nothing was resolved: nothing is reachable. */
     routes_mark_reachable(&routes);
-    assert_false(route("anthropic/claude-opus-4-7")->endpoint[DIALECT_ANTHROPIC].reachable);
+    assert_false(
+        route("anthropic/claude-opus-4-7")->targets[0].endpoint[DIALECT_ANTHROPIC].reachable);
 }
 
 static void
@@ -103,11 +106,12 @@ an_override_moves_every_vendor_and_keeps_their_paths(void **state)
     routes_resolve(&routes);
     routes_mark_reachable(&routes);
     assert_string_equal(routes.hosts[0].addresses[0], "127.0.0.1:7");
-    assert_true(route("anthropic/claude-opus-4-7")->endpoint[DIALECT_ANTHROPIC].reachable);
+    assert_true(
+        route("anthropic/claude-opus-4-7")->targets[0].endpoint[DIALECT_ANTHROPIC].reachable);
     assert_string_equal(
-        route("moonshot/kimi-k2.6")->endpoint[DIALECT_ANTHROPIC].path, "/anthropic");
+        route("moonshot/kimi-k2.6")->targets[0].endpoint[DIALECT_ANTHROPIC].path, "/anthropic");
     assert_string_equal(
-        route("moonshot/kimi-k2.6")->endpoint[DIALECT_ANTHROPIC].host, "127.0.0.1:7");
+        route("moonshot/kimi-k2.6")->targets[0].endpoint[DIALECT_ANTHROPIC].host, "127.0.0.1:7");
 }
 
 static void

@@ -98,6 +98,29 @@ rows(void)
     return r;
 }
 
+struct one_row {
+    int64_t seq;
+    struct ledger_row row;
+};
+
+static enum err
+read_one(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct one_row *one = ctx;
+
+    return ledger_row_at(tx, org, store_tx_node(tx), one->seq, &one->row, e);
+}
+
+static void
+check_row(int64_t seq, const uint8_t call[static 16])
+{
+    struct one_row one = {.seq = seq};
+    struct error e;
+
+    assert_int_equal(store_read(store, read_one, &one, &e), ERR_OK);
+    assert_memory_equal(one.row.entry.call_id, call, 16);
+}
+
 static int
 set_up(void **state)
 {
@@ -141,6 +164,7 @@ a_finished_call_is_booked_once_and_its_slot_freed(void **state)
     struct recorder_progress p = {.counts = {.input = 10, .output = 20},
         .vendor_status = 200,
         .end = RECORDER_ENDED,
+        .counted = RECORDER_SETTLED,
         .flags = USAGE_INPUT_SEEN | USAGE_OUTPUT_SEEN | USAGE_FINAL | USAGE_COMPLETE};
 
     recorder_slot_open(&worker, 3, &open);
@@ -161,9 +185,12 @@ static void
 an_open_call_of_a_living_worker_is_left_alone_and_of_a_dead_one_recovered(void **state)
 {
     struct recorder_open open = attempt(), other = attempt();
-    struct recorder_progress p = {.vendor_status = 529, .end = RECORDER_ENDED};
+    struct recorder_progress sent = {.counted = RECORDER_RESERVED};
+    struct recorder_progress p = {
+        .vendor_status = 529, .end = RECORDER_ENDED, .counted = RECORDER_SETTLED};
 
     recorder_slot_open(&worker, 5, &open);
+    recorder_slot_progress(&worker, 5, &sent);
     /* A second call that is booked shows that a pass has looked at the first. */
     recorder_slot_open(&worker, 6, &other);
     recorder_slot_close(&worker, 6, &p);
@@ -176,11 +203,79 @@ an_open_call_of_a_living_worker_is_left_alone_and_of_a_dead_one_recovered(void *
     assert_int_equal(rows().n, 2);
 }
 
+static _Atomic int unsure_calls;
+
+static void
+count_unsure(void *ctx, struct id which)
+{
+    unsure_calls += id_equal(which, org);
+}
+
+/* What the worker had reserved is settled once; where that is not known, somebody is told. */
+static void
+what_a_dead_worker_had_reserved_is_settled(void **state)
+{
+    struct recorder_open open = attempt();
+    struct recorder_progress p = {.counted = RECORDER_RESERVED, .reserved_nano = 900};
+    void *memory = calloc(1, counters_bytes(4, 4));
+    struct counters counters;
+
+    counters_format(memory, 4, 4, 99, &counters);
+    budget_put(&counters.budgets[0], open.call_id, BUDGET_ORG, BUDGET_TOTAL, true, 1 << 30);
+    atomic_store(&counters.budgets[0].committed, 1000);
+    drain_set_counters(drain, &counters, count_unsure, NULL);
+    open.counters_generation = 99;
+    open.budgets_n = 1;
+    open.budgets[0] = (struct budget_ref){0, atomic_load(&counters.budgets[0].serial)};
+    open.limits[0] = open.limits[1] = LIMIT_NONE;
+    recorder_slot_open(&worker, 7, &open);
+    recorder_slot_progress(&worker, 7, &p);
+    open = attempt();
+    open.counters_generation = 99;
+    recorder_slot_open(&worker, 8, &open); /* INTENT */
+    worker_die();
+    while (drain_status(drain).booked < 2)
+        continue;
+    assert_int_equal(budget_settled(&counters.budgets[0], 0), 12500000);
+    assert_int_equal(budget_committed(&counters.budgets[0], 0), 12500000 + 1000 - 900);
+    assert_int_equal(unsure_calls, 1);
+    drain_set_counters(drain, NULL, NULL, NULL);
+    free(memory);
+}
+
+/* Slots of different lanes, one pass: the rows stand in the order of the openings. */
+static void
+calls_are_booked_in_the_order_of_their_openings(void **state)
+{
+    static const uint32_t slots[] = {200, 9, 120};
+    struct recorder_progress p = {
+        .vendor_status = 529, .end = RECORDER_ENDED, .counted = RECORDER_SETTLED};
+    uint8_t calls[3][16];
+
+    (void)drain_pause(drain);
+    for (int i = 0; i < 3; i++) {
+        struct recorder_open open = attempt();
+
+        open.call_id[0] = (uint8_t)i; /* ids of one millisecond are in no order */
+        memcpy(calls[i], open.call_id, sizeof(calls[i]));
+        recorder_slot_open(&worker, slots[i], &open);
+        p.seq = 0;
+        recorder_slot_close(&worker, slots[i], &p);
+    }
+    drain_resume(drain);
+    for (int i = 0; i < 3; i++)
+        wait_until_freed(slots[i]);
+    for (int i = 0; i < 3; i++)
+        check_row(i + 1, calls[i]);
+    worker_die();
+}
+
 static void
 while_the_store_fails_calls_wait_and_are_booked_later(void **state)
 {
     struct recorder_open open = attempt();
-    struct recorder_progress p = {.vendor_status = 529, .end = RECORDER_ENDED};
+    struct recorder_progress p = {
+        .vendor_status = 529, .end = RECORDER_ENDED, .counted = RECORDER_SETTLED};
 
     recorder_slot_open(&worker, 9, &open);
     store_fault_set(store, 1);
@@ -203,6 +298,10 @@ main(void)
         cmocka_unit_test_setup_teardown(
             an_open_call_of_a_living_worker_is_left_alone_and_of_a_dead_one_recovered, set_up,
             tear_down),
+        cmocka_unit_test_setup_teardown(
+            what_a_dead_worker_had_reserved_is_settled, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            calls_are_booked_in_the_order_of_their_openings, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             while_the_store_fails_calls_wait_and_are_booked_later, set_up, tear_down),
     };

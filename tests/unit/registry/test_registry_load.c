@@ -145,6 +145,31 @@ static const struct {
         "f:24: provider \"acme\" has no endpoint for ${base_url}"},
     {"      - {name: acme, models: [acme-1]}\n      - {name: platform, models: [acme/one]}\n",
         "      []\n", "f:25: a runtime has between 1 and 64 providers"},
+    {"    upstream_vendor: acme\n", "    upstream_vendor: acme\n    timeouts: {connect: 1}\n",
+        "f:10: unknown field \"connect\" in timeouts (did you mean \"connect_s\"?)"},
+    {"    upstream_vendor: acme\n", "    upstream_vendor: acme\n    timeouts: {idle_s: 0}\n",
+        "f:10: \"idle_s\""},
+    {"    upstream_vendor: acme\n",
+        "    upstream_vendor: acme\n    timeouts: {first_byte_s: 3601}\n",
+        "f:10: \"first_byte_s\""},
+    {"    upstream_vendor: acme\n", "    upstream_vendor: acme\n    on_client_abort: drain\n",
+        "f:10: on_client_abort is \"cancel\", or {drain_s: SECONDS"},
+    {"    upstream_vendor: acme\n",
+        "    upstream_vendor: acme\n    on_client_abort: {max_usd: 1}\n",
+        "f:10: \"drain_s\" is missing"},
+    {"    upstream_vendor: acme\n",
+        "    upstream_vendor: acme\n    on_client_abort: {drain_s: 9, max_usd: 0}\n",
+        "f:10: \"max_usd\" must be USD above 0"},
+    {"runtimes:\n  r:", "routes:\n  acme/one: []\nruntimes:\n  r:",
+        "f:22: a route of 1 to 4 places"},
+    {"runtimes:\n  r:",
+        "routes:\n  acme/one: [{provider: acme, model: one}, {provider: acme, model: one}]\n"
+        "runtimes:\n  r:",
+        "f:22: the same place twice in one route"},
+    {"runtimes:\n  r:",
+        "routes:\n  acme/one: [{provider: acme, model: one}, {provider: acme, model: two}]\n"
+        "runtimes:\n  r:",
+        "f:29: platform id \"acme/one\" has no price: provider \"acme\" lists no model \"two\""},
 };
 
 /* good with the first `old` in it replaced. */
@@ -229,7 +254,7 @@ embedded(void)
 
 /* Changes with every change of content, on purpose: look at `purser registry diff` and pin it anew.
  */
-#define PINNED "ab30bd26b2c3054409fec6feffd52d68696c6608667fe4eff0d26f4a919eefee"
+#define PINNED "3e3b6ac97e186172b274c6c9a62f1e96445aced4d46a03feeaefd824d16e1fe6"
 
 static void
 the_embedded_registry_has_the_pinned_fingerprint(void **state)
@@ -441,6 +466,43 @@ routes_may_be_named(void **state)
 }
 
 static void
+a_route_may_have_several_places_and_a_provider_its_own_patience(void **state)
+{
+    AUTO_REGISTRY struct registry_set *set = NULL;
+    const struct registry_platform_model *m;
+    const struct registry_provider *p;
+    struct registry_target t;
+    struct error e;
+    char *text = variant("        prices: [{input: 1.5, output: 2}]\n",
+        "        prices: [{input: 1.5, output: 2}]\n"
+        "      two: {max_output: 7, max_prompt: 9, prices: [{input: 3, output: 4}]}\n"
+        "    timeouts: {connect_s: 1, first_byte_s: 20, idle_s: 300}\n"
+        "    on_client_abort: {drain_s: 30, max_usd: 0.05}\n");
+
+    text = inserted(text, "runtimes:\n  r:",
+        "routes:\n  acme/one: [{provider: acme, model: one}, {provider: acme, model: two}]\n");
+    if (registry_load_bytes("f", str_from_cstr(text), &set, &e) != ERR_OK)
+        fail_msg("%s", e.text);
+    m = registry_platform_model_find(registry_block(set), STR("acme/one"));
+    assert_true(registry_target_at(registry_block(set), m, 0, &t));
+    assert_str(registry_str(registry_block(set), t.vendor_model), "one");
+    assert_int_equal(t.max_output, 1000);
+    assert_true(registry_target_at(registry_block(set), m, 1, &t));
+    assert_str(registry_str(registry_block(set), t.vendor_model), "two");
+    assert_int_equal(t.max_output, 7);
+    assert_int_equal(t.max_prompt, 9);
+    assert_int_equal(t.prices.n, 1);
+    assert_false(registry_target_at(registry_block(set), m, 2, &t));
+    p = registry_provider_find(registry_block(set), STR("acme"));
+    assert_int_equal(p->connect_ms, 1000);
+    assert_int_equal(p->first_byte_ms, 20000);
+    assert_int_equal(p->idle_ms, 300000);
+    assert_int_equal(p->drain_ms, 30000);
+    assert_int_equal(p->drain_nano_usd, 50000000);
+    free(text);
+}
+
+static void
 a_costly_match_is_no_match(void **state)
 {
     AUTO_REGISTRY struct registry_set *set = NULL;
@@ -486,6 +548,7 @@ main(void)
         TEST(every_platform_model_has_route_price_and_maximum),
         TEST(an_invented_provider_needs_nothing_but_the_file),
         TEST(routes_may_be_named),
+        TEST(a_route_may_have_several_places_and_a_provider_its_own_patience),
         TEST(a_costly_match_is_no_match),
         TEST(a_file_that_is_not_there_is_a_clear_error),
     };

@@ -124,7 +124,7 @@ chains_hold(struct store_tx *tx)
     bool valid = false;
     struct str why;
 
-    OK(ledger_chain_verify(tx, id_of(1), store_tx_node(tx), &arena, &valid, &why, &e));
+    OK(ledger_chain_verify(tx, id_of(1), store_tx_node(tx), 0, &arena, &valid, &why, &e));
     assert_true(valid);
 }
 

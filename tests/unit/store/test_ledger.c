@@ -25,7 +25,7 @@ chain_is_valid(struct store_tx *tx, int org, struct str *why)
 {
     bool valid = false;
 
-    OK(ledger_chain_verify(tx, id_of(org), store_tx_node(tx), &arena, &valid, why, &e));
+    OK(ledger_chain_verify(tx, id_of(org), store_tx_node(tx), 0, &arena, &valid, why, &e));
     return valid;
 }
 
@@ -302,10 +302,10 @@ tamper_with_decisions(struct store_tx *tx)
 
             OK(decision_row_append(tx, &d, &e));
         }
-        OK(decision_chain_verify(tx, id_of(1), store_tx_node(tx), &arena, &valid, &why, &e));
+        OK(decision_chain_verify(tx, id_of(1), store_tx_node(tx), 0, &arena, &valid, &why, &e));
         assert_true(valid);
         exec_sql(tx, cases[i].sql);
-        OK(decision_chain_verify(tx, id_of(1), store_tx_node(tx), &arena, &valid, &why, &e));
+        OK(decision_chain_verify(tx, id_of(1), store_tx_node(tx), 0, &arena, &valid, &why, &e));
         assert_false(valid);
         if (strstr(why.p, cases[i].why) == NULL)
             fail_msg("%s: %s", cases[i].sql, why.p);

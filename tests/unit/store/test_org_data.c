@@ -118,7 +118,7 @@ TX_TEST(a_ledger_that_is_kept_stays_whole)
     fill(tx);
     OK(org_data_delete(tx, id_of(1), true, &e));
     assert_int_equal(rows_of(tx, 1), 2); /* the entry and its chain's end */
-    OK(ledger_chain_verify(tx, id_of(1), store_tx_node(tx), &arena, &valid, &why, &e));
+    OK(ledger_chain_verify(tx, id_of(1), store_tx_node(tx), 0, &arena, &valid, &why, &e));
     assert_true(valid);
 }
 

@@ -315,7 +315,7 @@ all_were_booked(struct store_tx *tx)
     bool valid = false;
     struct str why;
 
-    OK(ledger_chain_verify(tx, id_of(1), store_tx_node(tx), &arena, &valid, &why, &e));
+    OK(ledger_chain_verify(tx, id_of(1), store_tx_node(tx), 0, &arena, &valid, &why, &e));
     assert_true(valid);
     assert_int_equal(int_sql(tx, "SELECT COUNT(*) FROM ledger"), THREADS * ROUNDS);
     assert_int_equal(int_sql(tx, "SELECT MAX(seq) FROM events"), THREADS * ROUNDS);
