@@ -11,28 +11,58 @@ admit_policy(const struct policy *p, int64_t now_ms)
     return now_ms - published > p->header->max_age_ms ? REFUSAL_NO_POLICY : REFUSAL_NONE;
 }
 
-/*
- * The rows in force now, one a tier: all that can price this call, none when it has no price. False
- * when there are too many.
- */
+/* Copies the rows in force now, one a tier; 0 when there are none, or too many. */
+static uint32_t
+copy_sheet(const struct price *rows, size_t n, int64_t now_ms, struct price *to, size_t max)
+{
+    size_t sheet_n;
+    const struct price *sheet = price_sheet(rows, n, now_ms, &sheet_n);
+
+    if (sheet == NULL || sheet_n > max)
+        return 0;
+    memcpy(to, sheet, sheet_n * sizeof(*sheet));
+    return (uint32_t)sheet_n;
+}
+
+/* All that can price this call. False when something of it has no price. */
 static bool
 prices_in_force(const struct policy_target *t, int64_t now_ms, struct admit_decision *d)
 {
-    for (uint32_t i = 0; i < t->prices_n; i++) {
-        const struct price *row = &t->prices[i];
-        const struct price *found =
-            price_find(t->prices, t->prices_n, now_ms, row->above_tokens + 1);
-        bool known = false;
+    d->tiers_n = copy_sheet(t->prices, t->prices_n, now_ms, d->tiers, RECORDER_TIERS_MAX);
+    for (uint32_t i = 0; i < t->billed_n; i++) {
+        struct recorder_billed *b = &d->billed[i];
 
-        if (found == NULL)
-            continue;
-        for (uint32_t k = 0; k < d->tiers_n; k++)
-            known = known || memcmp(&d->tiers[k], found, sizeof(*found)) == 0;
-        if (known)
-            continue;
-        if (d->tiers_n == RECORDER_TIERS_MAX)
+        b->model = recorder_model_number(str_from_cstr(t->billed[i].model));
+        b->tiers_n = copy_sheet(t->billed[i].prices, t->billed[i].prices_n, now_ms, b->tiers,
+            RECORDER_BILLED_TIERS_MAX);
+        if (b->tiers_n == 0)
             return false;
-        d->tiers[d->tiers_n++] = *found;
+    }
+    return d->tiers_n > 0;
+}
+
+static bool
+searches_are_priced(const struct admit_decision *d)
+{
+    for (uint32_t i = 0; i < d->tiers_n; i++) {
+        if (d->tiers[i].web_search == 0)
+            return false;
+    }
+    return true;
+}
+
+/* The dearest of what the vendor may bill. */
+static bool
+bound_all(const struct policy_target *t, int64_t now_ms, struct admit_decision *d)
+{
+    if (!price_bound(d->tiers, d->tiers_n, now_ms, &d->most, &d->bound_nano_usd))
+        return false;
+    for (uint32_t i = 0; i < t->billed_n; i++) {
+        int64_t bound;
+
+        if (!price_bound(d->billed[i].tiers, d->billed[i].tiers_n, now_ms, &d->most, &bound))
+            return false;
+        d->bound_nano_usd = bound > d->bound_nano_usd ? bound : d->bound_nano_usd;
     }
     return true;
 }
@@ -46,7 +76,13 @@ prompt_bound(const struct request_scan *r, const struct policy_target *t)
     if (r->tools > 0)
         tokens += ADMIT_TOOLS_TOKENS + (int64_t)r->vendor_tools * ADMIT_VENDOR_TOOL_TOKENS;
     tokens += (int64_t)r->images * ADMIT_IMAGE_TOKENS;
-    return r->by_reference && tokens < context ? context : tokens;
+    tokens = r->by_reference && tokens < context ? context : tokens;
+    /* The history is read twice: to be compacted, and what is left of it to be answered. */
+    if (r->compacts)
+        tokens *= 2;
+    /* The prompt is read once more behind each search, with all that was found so far. */
+    return tokens * (r->web_searches + 1) +
+        ADMIT_SEARCH_TOKENS * (r->web_searches * (r->web_searches + 1) / 2);
 }
 
 static int64_t
@@ -59,7 +95,8 @@ output_bound(const struct admit_facts *f, const struct policy_target *t)
     if (f->dialect == DIALECT_OPENAI_EMBEDDINGS)
         return 0;
     /* Of a prediction every token may be rejected, and is billed as output then. */
-    return each * r->choices + (r->predicted ? (int64_t)r->bytes : 0);
+    return each * r->choices + (r->predicted ? (int64_t)r->bytes : 0) +
+        (r->compacts ? t->max_output : 0);
 }
 
 struct admit_decision
@@ -81,13 +118,13 @@ admit(const struct admit_facts *f)
         return d;
     }
     if (!f->is_free) {
-        d.prompt_bound = prompt_bound(f->request, d.target);
-        d.output_bound = output_bound(f, d.target);
+        d.most = (struct price_most){prompt_bound(f->request, d.target), output_bound(f, d.target),
+            f->request->web_searches};
     }
-    if (!prices_in_force(d.target, f->now_ms, &d) ||
-        !price_bound(
-            d.tiers, d.tiers_n, f->now_ms, d.prompt_bound, d.output_bound, &d.bound_nano_usd))
+    if (!prices_in_force(d.target, f->now_ms, &d) || !bound_all(d.target, f->now_ms, &d))
         d.refusal = REFUSAL_MODEL_NOT_PRICED;
+    else if (f->request->web_searches > 0 && !searches_are_priced(&d))
+        d.refusal = REFUSAL_TOOL_NOT_PRICED;
     else if (!d.endpoint->reachable)
         d.refusal = REFUSAL_UPSTREAM_UNKNOWN;
     return d;

@@ -20,6 +20,7 @@ enum {
     ADMIT_TOOLS_TOKENS = 1024,       /* once, when there are tools */
     ADMIT_VENDOR_TOOL_TOKENS = 1024, /* for each tool that the vendor describes */
     ADMIT_IMAGE_TOKENS = 8192,
+    ADMIT_SEARCH_TOKENS = 16384,    /* what one search of the vendor's adds to the prompt */
     ADMIT_CONTEXT_TOKENS = 1 << 20, /* of a model whose context window is not known */
 };
 
@@ -39,11 +40,11 @@ struct admit_decision {
     const struct policy_target *target;
     const struct policy_endpoint *endpoint;
     /* The bound, and the prices it was made of, as the recorder keeps them. */
-    int64_t prompt_bound;
-    int64_t output_bound;
+    struct price_most most;
     int64_t bound_nano_usd;
     struct price tiers[RECORDER_TIERS_MAX];
     uint32_t tiers_n;
+    struct recorder_billed billed[RECORDER_BILLED_MAX];
 };
 
 /* Is there a policy, and is it young enough? REFUSAL_NONE or REFUSAL_NO_POLICY. */

@@ -173,14 +173,29 @@ budget_settled(const struct budget_slot *b, int64_t now_ms)
     return sum_in(load(&b->settled), budget_tag((enum budget_period)b->period, now_ms));
 }
 
+int64_t
+budget_elsewhere(const struct budget_slot *b, int64_t now_ms)
+{
+    return sum_in(load(&b->elsewhere), budget_tag((enum budget_period)b->period, now_ms));
+}
+
+void
+budget_set_elsewhere(struct budget_slot *b, int64_t now_ms, int64_t sum_nano)
+{
+    atomic_store(
+        &b->elsewhere, make_word(budget_tag((enum budget_period)b->period, now_ms), sum_nano));
+}
+
 static struct budget_answer
 refuse(const struct budget_slot *b, uint32_t slot, int64_t limit, int64_t committed,
     int64_t bound_nano, uint16_t tag, int64_t now_ms)
 {
     enum budget_period period = (enum budget_period)b->period;
-    struct budget_answer a = {.slot = slot, .limit_nano = limit, .committed_nano = committed};
+    int64_t elsewhere = sum_in(load(&b->elsewhere), tag);
+    struct budget_answer a = {
+        .slot = slot, .limit_nano = limit, .committed_nano = add(committed, elsewhere)};
 
-    a.settled_nano = sum_in(load(&b->settled), tag);
+    a.settled_nano = add(sum_in(load(&b->settled), tag), elsewhere);
     a.verdict = add(a.settled_nano, bound_nano) <= limit ? BUDGET_BUSY : BUDGET_EXHAUSTED;
     if (period != BUDGET_TOTAL)
         a.resets_ms = budget_period_start(period, budget_period_number(period, now_ms) + 1);
@@ -206,6 +221,28 @@ budget_refs(const struct budget_slot *budgets, const uint32_t *slots, unsigned n
     }
 }
 
+/* Changes a sum of the call's own period; another period is none of its business. */
+static void
+change_word(_Atomic uint64_t *place, uint16_t tag, int64_t delta)
+{
+    uint64_t word = load(place);
+
+    while (tag_of(word) == tag &&
+        !atomic_compare_exchange_weak(place, &word, make_word(tag, add(sum_of(word), delta))))
+        continue;
+}
+
+/* Where the limit alone would have had room, purserd is asked for a larger lease. */
+static bool
+exceeds_lease(struct budget_slot *b, uint16_t tag, int64_t committed, int64_t limit)
+{
+    if (committed <= atomic_load(&b->lease_nano))
+        return false;
+    if (add(committed, sum_in(load(&b->elsewhere), tag)) <= limit)
+        atomic_store(&b->wanted, 1);
+    return true;
+}
+
 static struct budget_answer
 reserve_one(struct budget_slot *b, const struct budget_ref *ref, int64_t bound_nano, int64_t now_ms,
     uint16_t *ret_tag)
@@ -222,13 +259,20 @@ reserve_one(struct budget_slot *b, const struct budget_ref *ref, int64_t bound_n
         uint16_t in = leads(word, tag) ? tag_of(word) : tag;
         int64_t committed = sum_in(word, in);
 
-        if (b->hard && limit != BUDGET_GONE && add(committed, bound_nano) > limit)
+        if (b->hard && limit != BUDGET_GONE &&
+            exceeds_lease(b, in, add(committed, bound_nano), limit))
             return refuse(b, ref->slot, limit, committed, bound_nano, in, now_ms);
-        if (atomic_compare_exchange_weak(
-                &b->committed, &word, make_word(in, add(committed, bound_nano)))) {
-            *ret_tag = in;
-            return (struct budget_answer){BUDGET_FITS};
+        if (!atomic_compare_exchange_weak(
+                &b->committed, &word, make_word(in, add(committed, bound_nano))))
+            continue;
+        *ret_tag = in;
+        /* Purserd may have given part of the lease away since: see budget_set_lease(). */
+        if (b->hard && limit != BUDGET_GONE &&
+            exceeds_lease(b, in, add(committed, bound_nano), limit)) {
+            change_word(&b->committed, in, -bound_nano);
+            return refuse(b, ref->slot, limit, committed, bound_nano, in, now_ms);
         }
+        return (struct budget_answer){BUDGET_FITS};
     }
 }
 
@@ -266,17 +310,6 @@ budget_reserve(struct budget_slot *budgets, const struct budget_ref *refs, unsig
         break;
     }
     return a;
-}
-
-/* Changes a sum of the call's own period; another period is none of its business. */
-static void
-change_word(_Atomic uint64_t *place, uint16_t tag, int64_t delta)
-{
-    uint64_t word = load(place);
-
-    while (tag_of(word) == tag &&
-        !atomic_compare_exchange_weak(place, &word, make_word(tag, add(sum_of(word), delta))))
-        continue;
 }
 
 void
@@ -332,6 +365,9 @@ budget_put(struct budget_slot *b, const uint8_t id[static 16], enum budget_scope
     b->scope = (uint8_t)scope;
     b->period = (uint8_t)period;
     b->hard = hard;
+    atomic_store(&b->wanted, 0);
+    atomic_store(&b->lease_nano, limit_nano);
+    atomic_store(&b->elsewhere, 0);
     atomic_store(&b->committed, 0);
     atomic_store(&b->settled, 0);
     atomic_store_explicit(&b->limit_nano, limit_nano, memory_order_release);
@@ -368,4 +404,5 @@ budget_roll(struct budget_slot *b, int64_t now_ms)
 
     roll_word(&b->committed, tag);
     roll_word(&b->settled, tag);
+    roll_word(&b->elsewhere, tag);
 }

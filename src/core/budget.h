@@ -43,14 +43,17 @@ struct budget_slot {
     uint8_t id[16];
     /* Grows with each budget that gets this place; 0: never used. */
     _Atomic uint32_t serial;
-    uint8_t scope;  /* enum budget_scope */
-    uint8_t period; /* enum budget_period */
-    uint8_t hard;   /* 0: only warns, never refuses */
-    uint8_t unused;
+    uint8_t scope;          /* enum budget_scope */
+    uint8_t period;         /* enum budget_period */
+    uint8_t hard;           /* 0: only warns, never refuses */
+    _Atomic uint8_t wanted; /* a call was refused that the limit, but not the lease, had room for */
     _Atomic int64_t limit_nano; /* BUDGET_GONE: no budget here any more; skipped */
     _Atomic uint64_t committed;
     _Atomic uint64_t settled;
-    uint8_t reserved[16];
+    /* How much of the limit may be committed here: all of it, unless other nodes spend of it, too. */
+    _Atomic int64_t lease_nano;
+    _Atomic uint64_t
+        elsewhere; /* a sum as the others: what other nodes are known to have settled */
 };
 
 _Static_assert(sizeof(struct budget_slot) == 64, "one cache line each");
@@ -74,6 +77,7 @@ uint16_t budget_tag(enum budget_period p, int64_t now_ms);
 /* The sums of the period that runs at now_ms, in nano-USD. */
 int64_t budget_committed(const struct budget_slot *b, int64_t now_ms);
 int64_t budget_settled(const struct budget_slot *b, int64_t now_ms);
+int64_t budget_elsewhere(const struct budget_slot *b, int64_t now_ms);
 
 enum budget_verdict {
     BUDGET_FITS,
@@ -119,6 +123,18 @@ budget_remove(struct budget_slot *b)
 {
     atomic_store_explicit(&b->limit_nano, BUDGET_GONE, memory_order_release);
 }
+
+/*
+ * purserd: how much may be committed here from now on. Whoever looks at committed afterwards sees
+ * every reservation that the lease before let pass: it sees this one, or gives back what it took.
+ */
+static inline void
+budget_set_lease(struct budget_slot *b, int64_t lease_nano)
+{
+    atomic_store(&b->lease_nano, lease_nano);
+}
+/* purserd: what other nodes have settled in the period that runs. */
+void budget_set_elsewhere(struct budget_slot *b, int64_t now_ms, int64_t sum_nano);
 
 /*
  * purserd's rebuild. First look(), then add up what store and recorder say, then set(): it changes

@@ -19,7 +19,8 @@ put(struct out *o, struct str s)
 {
     size_t room = BUDGET_SENTENCE_MAX - o->n, n = s.n < room ? s.n : room;
 
-    memcpy(o->p + o->n, s.p, n);
+    if (n > 0)
+        memcpy(o->p + o->n, s.p, n);
     o->n += n;
 }
 

@@ -14,7 +14,7 @@
 #include "core/budget.h"
 #include "core/limit.h"
 
-enum { COUNTERS_VERSION = 1, COUNTERS_SLOTS_MAX = 1 << 22 };
+enum { COUNTERS_VERSION = 2, COUNTERS_SLOTS_MAX = 1 << 22 };
 enum counters_state { COUNTERS_LIVE = 1, COUNTERS_SUPERSEDED };
 
 struct counters_header {

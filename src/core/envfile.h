@@ -18,17 +18,29 @@ enum env_reference {
     ENV_REF_COUNT
 };
 
-struct env_part {
-    struct str text;  /* the literal, or a variable's name */
-    bool is_variable; /* the value of that variable */
-    bool quoted;      /* stands in double quotes: to be escaped as JSON and TOML want it */
+enum env_part_of {
+    ENV_PART_LITERAL,
+    ENV_PART_VARIABLE,        /* the value of the variable named by text */
+    ENV_PART_WORKSPACE_TOKEN, /* this start's workspace token; text is empty */
 };
 
-enum { ENV_FILES_MAX = 4, ENV_FILE_PARTS_MAX = 48 };
+struct env_part {
+    enum env_part_of of;
+    struct str text;
+    bool quoted; /* stands in double quotes: to be escaped as JSON and TOML want it */
+};
+
+/* ENV_FILES_MAX: of the registry; a plan may have ours besides. */
+enum { ENV_FILES_MAX = 4, ENV_PLAN_FILES_MAX = ENV_FILES_MAX + 1, ENV_FILE_PARTS_MAX = 48 };
+
+/* Below HOME: the folder that is ours alone, and the file with the start's workspace token. */
+#define ENV_OWN_FOLDER ".purser"
+#define ENV_WORKSPACE_TOKEN_FILE ENV_OWN_FOLDER "/workspace-token"
 
 struct env_file {
     struct str path; /* below HOME; made with mode 0600 */
     bool refreshed;  /* the agent rewrites it: written only when what it is made from changed */
+    bool secret;     /* all of it is one credential: it stays out of the log */
     struct env_part parts[ENV_FILE_PARTS_MAX];
     size_t parts_n;
 };

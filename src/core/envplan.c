@@ -434,7 +434,7 @@ base_url_of(const struct env_plan_facts *f, const struct env_plan *plan)
         const struct env_secret *s = secret_find(f, name);
 
         if (s != NULL && !s->value_blank && row_find_live(plan, name) != NULL)
-            return (struct env_part){.text = s->name, .is_variable = true};
+            return (struct env_part){.of = ENV_PART_VARIABLE, .text = s->name};
     }
     endpoint = &provider->endpoint[runtime_of(f)->dialect];
     return (struct env_part){.text = registry_str(f->registry, endpoint->base_url)};
@@ -454,9 +454,22 @@ plan_files(const struct env_plan_facts *f, struct env_plan *plan)
     facts.of[ENV_REF_MODEL].text = str_trim(f->effective_model);
     facts.of[ENV_REF_PROVIDER].text = facts.provider;
     facts.of[ENV_REF_BASE_URL] = base_url_of(f, plan);
-    facts.of[ENV_REF_CREDENTIAL] = (struct env_part){.text = plan->credential, .is_variable = true};
+    facts.of[ENV_REF_CREDENTIAL] =
+        (struct env_part){.of = ENV_PART_VARIABLE, .text = plan->credential};
     facts.of[ENV_REF_CREDENTIAL_ENV].text = plan->credential;
     plan->files_n = env_files_make(&facts, plan->files);
+}
+
+/* What the agent registers and reports with. A file, since its environment is what it is. */
+static void
+plan_workspace_token(const struct env_plan_facts *f, struct env_plan *plan)
+{
+    if (!f->has_workspace_token)
+        return;
+    plan->files[plan->files_n++] = (struct env_file){.path = STR(ENV_WORKSPACE_TOKEN_FILE),
+        .secret = true,
+        .parts = {{.of = ENV_PART_WORKSPACE_TOKEN}},
+        .parts_n = 1};
 }
 
 static uint64_t
@@ -512,6 +525,7 @@ env_plan_make(const struct env_plan_facts *f, struct env_plan *plan)
     else
         choose_credential(f, plan);
     plan_files(f, plan);
+    plan_workspace_token(f, plan);
     check_required(f, plan);
     if (mode == BILLING_BYOK)
         check_shadowing(f, plan);

@@ -74,6 +74,7 @@ struct env_plan_facts {
     bool gateway_present;
     bool platform_key_present; /* for the model's upstream */
     bool refuse_shadowed;      /* shadowed_credential: refuse */
+    bool has_workspace_token;  /* a start of ours: its workspace token lies in a file in HOME */
     int64_t now_ms;            /* for "has a price in force" */
     /* Literals to set. Empty ones are left out. */
     struct str openai_base_url;    /* with /v1 */
@@ -100,7 +101,7 @@ struct env_plan {
     uint8_t needs_usage_token;
     /* The variable with the credential that the agent is meant to call with; empty: none. */
     struct str credential;
-    struct env_file files[ENV_FILES_MAX];
+    struct env_file files[ENV_PLAN_FILES_MAX];
     size_t files_n;
 };
 

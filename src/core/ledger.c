@@ -14,6 +14,12 @@ static const struct str certainty_names[LEDGER_CERTAINTY_COUNT] = {
     [LEDGER_BOUND] = STR_INIT("bound"),
 };
 
+static const struct str estimate_names[LEDGER_ESTIMATE_COUNT] = {
+    [LEDGER_ESTIMATE_NONE] = STR_INIT(""),
+    [LEDGER_ESTIMATE_TEXT] = STR_INIT("text"),
+    [LEDGER_ESTIMATE_ASKED_MODEL] = STR_INIT("asked_model"),
+};
+
 static const struct str kind_names[LEDGER_KIND_COUNT] = {
     [LEDGER_CALL] = STR_INIT("call"),
     [LEDGER_CORRECTION] = STR_INIT("correction"),
@@ -29,6 +35,12 @@ struct str
 ledger_certainty_name(enum ledger_certainty c)
 {
     return certainty_names[c];
+}
+
+struct str
+ledger_estimate_name(enum ledger_estimate s)
+{
+    return estimate_names[s];
 }
 
 struct str

@@ -22,15 +22,25 @@ enum ledger_state {
 
 enum ledger_certainty {
     LEDGER_EXACT,
-    LEDGER_ESTIMATED, /* input exact, output estimated from the text that came */
+    LEDGER_ESTIMATED, /* by what: enum ledger_estimate */
     LEDGER_BOUND,     /* nothing was seen: the most it can have cost */
     LEDGER_CERTAINTY_COUNT
+};
+
+/* What an estimated cost rests on. */
+enum ledger_estimate {
+    LEDGER_ESTIMATE_NONE,        /* nothing is estimated */
+    LEDGER_ESTIMATE_TEXT,        /* the input is exact, the output is that of the text that came */
+    LEDGER_ESTIMATE_ASKED_MODEL, /* the vendor bills by a model of its choice, and named none that
+                                    has a price: that of the model asked for */
+    LEDGER_ESTIMATE_COUNT
 };
 
 enum ledger_kind { LEDGER_CALL, LEDGER_CORRECTION, LEDGER_KIND_COUNT };
 
 struct str ledger_state_name(enum ledger_state s);
 struct str ledger_certainty_name(enum ledger_certainty c);
+struct str ledger_estimate_name(enum ledger_estimate s); /* "", "text", "asked_model" */
 struct str ledger_kind_name(enum ledger_kind k);
 
 enum { LEDGER_MODEL_MAX = 95, LEDGER_PROVIDER_MAX = 39 };
@@ -46,6 +56,7 @@ struct ledger_entry {
     enum ledger_kind kind;
     enum ledger_state state;
     enum ledger_certainty certainty;
+    enum ledger_estimate estimate;
     enum dialect dialect;
     int vendor_status; /* 0: no answer */
     int64_t opened_ms;

@@ -152,11 +152,13 @@ static const struct str status_names[WORKSPACE_STATUS_COUNT] = {
 };
 
 static const struct str readiness_names[READINESS_COUNT] = {
+    [READINESS_UNSET] = STR_INIT(""),
     [READINESS_PROCESS] = STR_INIT("process"),
     [READINESS_REGISTER] = STR_INIT("register"),
 };
 
 static const struct str restart_names[RESTART_COUNT] = {
+    [RESTART_UNSET] = STR_INIT(""),
     [RESTART_ON_FAILURE] = STR_INIT("on-failure"),
     [RESTART_NEVER] = STR_INIT("never"),
     [RESTART_ALWAYS] = STR_INIT("always"),
@@ -192,3 +194,21 @@ NAMES(workspace_desired, desired_names, WORKSPACE_DESIRED_COUNT)
 NAMES(workspace_status, status_names, WORKSPACE_STATUS_COUNT)
 NAMES(workspace_readiness, readiness_names, READINESS_COUNT)
 NAMES(workspace_restart, restart_names, RESTART_COUNT)
+
+struct lifecycle_care
+lifecycle_care_of(const struct lifecycle_care *own, const struct lifecycle_care *hint,
+    const struct lifecycle_care *otherwise)
+{
+    const struct lifecycle_care *order[] = {own, hint, otherwise};
+    struct lifecycle_care care = {0};
+
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+        if (care.readiness == READINESS_UNSET)
+            care.readiness = order[i]->readiness;
+        if (care.restart == RESTART_UNSET)
+            care.restart = order[i]->restart;
+        if (care.start_timeout_ms == 0)
+            care.start_timeout_ms = order[i]->start_timeout_ms;
+    }
+    return care;
+}

@@ -29,10 +29,35 @@ enum workspace_status {
     WORKSPACE_STATUS_COUNT
 };
 
-/* When a start counts as ready: its process has lived for a second, or it has registered. */
-enum workspace_readiness { READINESS_PROCESS, READINESS_REGISTER, READINESS_COUNT };
+/*
+ * When a start counts as ready: its process has lived for a second, or it has registered. UNSET, an
+ * empty name: the next one decides, of workspace, runtime and ourselves.
+ */
+enum workspace_readiness {
+    READINESS_UNSET,
+    READINESS_PROCESS,
+    READINESS_REGISTER,
+    READINESS_COUNT
+};
 /* After which ends an agent is started again. */
-enum workspace_restart { RESTART_ON_FAILURE, RESTART_NEVER, RESTART_ALWAYS, RESTART_COUNT };
+enum workspace_restart {
+    RESTART_UNSET,
+    RESTART_ON_FAILURE,
+    RESTART_NEVER,
+    RESTART_ALWAYS,
+    RESTART_COUNT
+};
+
+/* How an agent is looked after. */
+struct lifecycle_care {
+    enum workspace_readiness readiness;
+    enum workspace_restart restart;
+    int64_t start_timeout_ms; /* 0: unset */
+};
+
+/* What own leaves unset comes from hint, and then from otherwise. */
+struct lifecycle_care lifecycle_care_of(const struct lifecycle_care *own,
+    const struct lifecycle_care *hint, const struct lifecycle_care *otherwise);
 
 struct str workspace_desired_name(enum workspace_desired d); /* "running" ... */
 struct str workspace_status_name(enum workspace_status s);   /* "awaiting_agent" ... */
@@ -88,7 +113,7 @@ workspace_status_is_up(enum workspace_status s)
 /* An agent's end, as far as it is known. Times in milliseconds. */
 struct lifecycle_end {
     enum workspace_desired desired;
-    enum workspace_restart policy;
+    enum workspace_restart policy; /* unset: on-failure */
     bool start_due;   /* it was ended in order to be started anew, or purser's own end took it */
     bool lost;        /* nobody knows how it ended: the machine went down, say */
     bool starting;    /* its start was still under way */

@@ -21,9 +21,10 @@
 #include <stdatomic.h>
 
 enum {
-    POLICY_VERSION = 2,
+    POLICY_VERSION = 3,
     POLICY_ROUTES_MAX = 256, /* one bit each in a grant */
     POLICY_PRICES_MAX = 8,
+    POLICY_BILLED_MAX = 2,
     POLICY_TARGETS_MAX = 4, /* places to try, one after the other */
     POLICY_NAME_MAX = 63,
 };
@@ -47,6 +48,13 @@ struct policy_endpoint {
     char path[96];                      /* of the base URL, without a slash at the end */
 };
 
+/* Another model of a vendor that bills what it answers with, not what it was asked for. */
+struct policy_billed {
+    char model[POLICY_NAME_MAX + 1];
+    uint32_t prices_n;
+    struct price prices[POLICY_PRICES_MAX];
+};
+
 /* One vendor that serves a platform model. */
 struct policy_target {
     char vendor_model[POLICY_NAME_MAX + 1]; /* what the vendor is asked for */
@@ -60,6 +68,9 @@ struct policy_target {
     int64_t drain_nano_usd; /* ... unless the call seems to cost more than this by then */
     uint32_t prices_n;
     struct price prices[POLICY_PRICES_MAX];
+    uint32_t bills_answered; /* the vendor bills the model that it names in its answer */
+    uint32_t billed_n;
+    struct policy_billed billed[POLICY_BILLED_MAX];
     struct policy_endpoint endpoint[DIALECT_COUNT];
 };
 

@@ -1,6 +1,7 @@
 /*
- * Prices and costs, integers only. A rate is micro-USD per million tokens; a cost is nano-USD.
- * cost = sum(tokens x rate), exact, rounded once, half up, to nano-USD.
+ * Prices and costs, integers only. A rate is micro-USD per million (tokens, or uses of a tool that
+ * the vendor runs); a cost is nano-USD. cost = sum(count x rate), exact, rounded once, half up, to
+ * nano-USD.
  */
 #ifndef CORE_PRICE_H
 #define CORE_PRICE_H
@@ -16,7 +17,21 @@ struct price {
     int64_t cache_read;
     int64_t cache_write_5m;
     int64_t cache_write_1h;
+    int64_t web_search; /* per million uses; 0: the vendor's own search has no price */
 };
+
+/* What a call can be made of at most. */
+struct price_most {
+    int64_t prompt_tokens;
+    int64_t output_tokens;
+    int64_t web_searches;
+};
+
+/*
+ * The rows in force at at_ms, one a tier, the base tier first: all that can price a call then. NULL
+ * when there are none.
+ */
+const struct price *price_sheet(const struct price *rows, size_t n, int64_t at_ms, size_t *ret_n);
 
 /* The row in force at at_ms for a prompt of that size; NULL when none is: no price, no call. */
 const struct price *price_find(
@@ -27,10 +42,10 @@ const struct price *price_find(
 bool price_cost(const struct price *row, const struct usage *u, int64_t *ret_nano_usd);
 
 /*
- * The most a call can cost: all of the prompt at the dearest input-side rate and output_tokens of
- * output, over every tier in force at at_ms. False when there is no price or on overflow.
+ * The most a call can cost: all of the prompt at the dearest input-side rate, over every tier in
+ * force at at_ms. False when there is no price or on overflow.
  */
-bool price_bound(const struct price *rows, size_t n, int64_t at_ms, int64_t prompt_tokens,
-    int64_t output_tokens, int64_t *ret_nano_usd);
+bool price_bound(const struct price *rows, size_t n, int64_t at_ms, const struct price_most *most,
+    int64_t *ret_nano_usd);
 
 #endif

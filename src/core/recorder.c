@@ -48,22 +48,33 @@ recorder_attach(void *memory, size_t bytes, struct recorder *ret)
     return true;
 }
 
+static inline uint64_t
+mix(uint64_t sum, const char *p)
+{
+    uint64_t word;
+
+    memcpy(&word, p, sizeof(word));
+    sum = (sum ^ word) * 0x9e3779b97f4a7c15;
+    return sum ^ sum >> 29;
+}
+
 /*
  * Not against an attacker: it tells a whole record from a torn one, cheaply. n is a multiple of 8.
  */
 static uint64_t
 checksum(const void *p, size_t n)
 {
-    uint64_t sum = n;
+    /* Two sums side by side: a multiplication need not wait for the one before. */
+    uint64_t even = n, odd = 1;
+    const char *at = p;
 
-    for (size_t at = 0; at < n; at += sizeof(uint64_t)) {
-        uint64_t word;
-
-        memcpy(&word, (const char *)p + at, sizeof(word));
-        sum = (sum ^ word) * 0x9e3779b97f4a7c15;
-        sum ^= sum >> 29;
+    for (; n >= 16; n -= 16, at += 16) {
+        even = mix(even, at);
+        odd = mix(odd, at + 8);
     }
-    return sum;
+    if (n > 0)
+        even = mix(even, at);
+    return mix(even, (const char *)&odd);
 }
 
 static uint64_t
@@ -172,8 +183,8 @@ end_state(const struct recorder_progress *p)
 static bool
 is_countable(const struct usage *u)
 {
-    const int64_t counts[] = {
-        u->input, u->output, u->cache_read, u->cache_write_5m, u->cache_write_1h, u->reasoning};
+    const int64_t counts[] = {u->input, u->output, u->cache_read, u->cache_write_5m,
+        u->cache_write_1h, u->reasoning, u->web_searches};
 
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         if (counts[i] < 0 || counts[i] > USAGE_COUNT_MAX)
@@ -182,36 +193,117 @@ is_countable(const struct usage *u)
     return true;
 }
 
+uint64_t
+recorder_model_number(struct str name)
+{
+    enum { DATE = sizeof("-YYYYMMDD") - 1 };
+    uint64_t number = 0xcbf29ce484222325;
+    size_t digits = 0;
+
+    while (
+        digits < name.n && name.p[name.n - 1 - digits] >= '0' && name.p[name.n - 1 - digits] <= '9')
+        digits++;
+    if (digits == DATE - 1 && name.n > DATE && name.p[name.n - DATE] == '-')
+        name.n -= DATE;
+    for (size_t i = 0; i < name.n; i++)
+        number = (number ^ (unsigned char)name.p[i]) * 0x100000001b3;
+    return number;
+}
+
+/* A list of prices as a slot holds it. */
+struct sheet {
+    const struct price *rows;
+    size_t n;
+};
+
+static struct sheet
+asked_sheet(const struct recorder_open *open)
+{
+    return (struct sheet){open->tiers, open->tiers_n <= RECORDER_TIERS_MAX ? open->tiers_n : 0};
+}
+
+static struct sheet
+billed_sheet(const struct recorder_billed *b)
+{
+    return (struct sheet){b->tiers, b->tiers_n <= RECORDER_BILLED_TIERS_MAX ? b->tiers_n : 0};
+}
+
+static struct str
+text_in(const char *text, size_t room)
+{
+    const char *end = memchr(text, '\0', room);
+
+    return (struct str){text, end == NULL ? room : (size_t)(end - text)};
+}
+
+/*
+ * The prices of what the vendor says it answered with, where that is what it bills. False: it named
+ * nothing that has a price here, and those of the model asked for stand in.
+ */
+static bool
+find_sheet(const struct recorder_open *open, const struct recorder_progress *p, struct sheet *ret)
+{
+    struct str answered = text_in(p->model_answered, sizeof(p->model_answered));
+    struct str vendor = text_in(open->model_vendor, sizeof(open->model_vendor));
+    uint64_t number = recorder_model_number(answered);
+
+    *ret = asked_sheet(open);
+    if (!open->bills_answered || number == recorder_model_number(vendor))
+        return true;
+    for (size_t i = 0; i < RECORDER_BILLED_MAX; i++) {
+        struct sheet sheet = billed_sheet(&open->billed[i]);
+
+        if (sheet.n > 0 && open->billed[i].model == number) {
+            *ret = sheet;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What an attempt that ended so is booked as. */
 struct booking {
     struct usage usage;
     struct price price;
     enum ledger_certainty certainty;
+    enum ledger_estimate estimate;
     int64_t cost_nano_usd;
 };
+
+/* Nothing better than the bound is known. */
+static bool
+only_bound_is_known(const struct recorder_open *open, const struct recorder_progress *p)
+{
+    if ((p->flags & USAGE_INPUT_SEEN) == 0 || !is_countable(&p->counts))
+        return true;
+    /* What a search found is input that nobody has told yet. */
+    return open->searches_bound > 0 && (p->flags & USAGE_FINAL) == 0;
+}
 
 /* Usage, certainty and cost. The bound stands wherever nothing better is known. */
 static struct booking
 book(const struct recorder_open *open, const struct recorder_progress *p)
 {
     const unsigned exact = USAGE_INPUT_SEEN | USAGE_FINAL;
-    bool is_exact = (p->flags & exact) == exact;
+    bool is_exact = (p->flags & exact) == exact, is_priced;
     struct booking b = {.certainty = LEDGER_BOUND, .cost_nano_usd = open->bound_nano_usd};
     struct usage usage;
+    struct sheet sheet = asked_sheet(open);
     const struct price *tier;
     int64_t cost;
 
-    b.usage = (struct usage){.input = open->prompt_bound, .output = open->output_bound};
-    if (open->tiers_n > 0 && open->tiers_n <= RECORDER_TIERS_MAX)
-        b.price = open->tiers[0];
+    b.usage = (struct usage){.input = open->prompt_bound,
+        .output = open->output_bound,
+        .web_searches = open->searches_bound};
+    if (sheet.n > 0)
+        b.price = sheet.rows[0];
     if (end_state(p) == LEDGER_FAILED) {
         b.certainty = LEDGER_EXACT;
         b.cost_nano_usd = 0;
         b.usage = (struct usage){0};
         return b;
     }
-    if ((p->flags & USAGE_INPUT_SEEN) == 0 || open->tiers_n > RECORDER_TIERS_MAX ||
-        !is_countable(&p->counts))
+    if (only_bound_is_known(open, p))
         return b;
     usage = is_exact ? p->counts : usage_estimate(&p->counts, p->text_bytes);
     /*
@@ -221,10 +313,14 @@ book(const struct recorder_open *open, const struct recorder_progress *p)
     if (usage.output > open->output_bound)
         usage.output =
             p->counts.output > open->output_bound ? p->counts.output : open->output_bound;
-    tier = price_find(open->tiers, open->tiers_n, open->opened_ms, usage_prompt_tokens(&usage));
+    is_priced = find_sheet(open, p, &sheet);
+    tier = price_find(sheet.rows, sheet.n, open->opened_ms, usage_prompt_tokens(&usage));
     if (tier == NULL || !price_cost(tier, &usage, &cost))
         return b;
-    b.certainty = is_exact ? LEDGER_EXACT : LEDGER_ESTIMATED;
+    b.estimate = !is_exact ? LEDGER_ESTIMATE_TEXT
+        : !is_priced       ? LEDGER_ESTIMATE_ASKED_MODEL
+                           : LEDGER_ESTIMATE_NONE;
+    b.certainty = b.estimate == LEDGER_ESTIMATE_NONE ? LEDGER_EXACT : LEDGER_ESTIMATED;
     b.usage = usage;
     b.price = *tier;
     b.cost_nano_usd = cost;
@@ -237,23 +333,38 @@ recorder_cost(const struct recorder_open *open, const struct recorder_progress *
     return book(open, p).cost_nano_usd;
 }
 
+/* Raises *most to what the usage costs on this sheet; false when that cannot be said. */
+static bool
+raise_to(const struct sheet *sheet, int64_t at_ms, const struct usage *u, int64_t *most)
+{
+    const struct price *tier = price_find(sheet->rows, sheet->n, at_ms, usage_prompt_tokens(u));
+    int64_t cost;
+
+    if (tier == NULL || !price_cost(tier, u, &cost))
+        return false;
+    *most = cost > *most ? cost : *most;
+    return true;
+}
+
 int64_t
 recorder_remaining_bound(
     const struct recorder_open *open, const struct usage *counts, unsigned flags)
 {
     struct usage most = *counts;
-    const struct price *tier;
-    int64_t cost;
+    struct sheet sheet = asked_sheet(open);
+    int64_t cost = 0;
+    bool known;
 
-    if ((flags & USAGE_INPUT_SEEN) == 0 || open->tiers_n > RECORDER_TIERS_MAX ||
-        !is_countable(counts))
+    if ((flags & USAGE_INPUT_SEEN) == 0 || open->searches_bound > 0 || !is_countable(counts))
         return open->bound_nano_usd;
     if (most.output < open->output_bound)
         most.output = open->output_bound;
-    tier = price_find(open->tiers, open->tiers_n, open->opened_ms, usage_prompt_tokens(&most));
-    if (tier == NULL || !price_cost(tier, &most, &cost) || cost > open->bound_nano_usd)
-        return open->bound_nano_usd;
-    return cost;
+    known = raise_to(&sheet, open->opened_ms, &most, &cost);
+    for (size_t i = 0; i < RECORDER_BILLED_MAX && open->billed[i].tiers_n > 0; i++) {
+        sheet = billed_sheet(&open->billed[i]);
+        known = known && raise_to(&sheet, open->opened_ms, &most, &cost);
+    }
+    return known && cost <= open->bound_nano_usd ? cost : open->bound_nano_usd;
 }
 
 static void
@@ -319,6 +430,7 @@ recorder_slot_read(const struct recorder *r, uint32_t i, struct ledger_entry *re
     entry.usage = booking.usage;
     entry.price = booking.price;
     entry.certainty = booking.certainty;
+    entry.estimate = booking.estimate;
     entry.cost_nano_usd = booking.cost_nano_usd;
     *ret = entry;
     return slot->open_checksum == checksum(open, sizeof(*open));

@@ -24,12 +24,14 @@
 #include <stddef.h>
 
 enum {
-    RECORDER_VERSION = 2,
-    RECORDER_SLOT_BYTES = 1024,
+    RECORDER_VERSION = 3,
+    RECORDER_SLOT_BYTES = 1536,
     RECORDER_HEADER_BYTES = 4096,
     RECORDER_LOCK_OFF = 1024, /* the lock of lane i is byte RECORDER_LOCK_OFF + i of the file */
     RECORDER_LANES_MAX = 256,
     RECORDER_TIERS_MAX = 4,
+    RECORDER_BILLED_MAX = 2,
+    RECORDER_BILLED_TIERS_MAX = 2,
 };
 
 enum recorder_slot_state { RECORDER_FREE, RECORDER_OPEN, RECORDER_DONE };
@@ -49,6 +51,17 @@ enum recorder_counted {
     RECORDER_SETTLED,
 };
 
+/*
+ * The prices of another model that a vendor may answer with, and then bills. Its name is kept as a
+ * number: the longest names would need more room than the prices.
+ */
+struct recorder_billed {
+    uint64_t model; /* recorder_model_number() */
+    uint32_t tiers_n;
+    uint32_t unused;
+    struct price tiers[RECORDER_BILLED_TIERS_MAX];
+};
+
 /* Written once, before the attempt. */
 struct recorder_open {
     uint8_t call_id[16];
@@ -62,12 +75,14 @@ struct recorder_open {
     int64_t bound_nano_usd;
     int64_t prompt_bound; /* the tokens of the bound */
     int64_t output_bound;
+    int64_t searches_bound; /* above 0: the vendor may search, and reads more than the prompt */
     uint32_t attempt;
     uint8_t dialect;
     uint8_t tiers_n;
     uint8_t budgets_n;
-    uint8_t unused;
+    uint8_t bills_answered; /* the vendor bills the model that it names in its answer */
     struct price tiers[RECORDER_TIERS_MAX]; /* in force when it opened */
+    struct recorder_billed billed[RECORDER_BILLED_MAX];
     char provider[LEDGER_PROVIDER_MAX + 1];
     char model_asked[64];
     char model_vendor[64];
@@ -91,7 +106,7 @@ struct recorder_progress {
     uint32_t unused;
     int64_t reserved_nano; /* what is held in each budget now */
     uint16_t budget_tags[BUDGETS_PER_CALL_MAX];
-    char model_answered[48];
+    char model_answered[LEDGER_MODEL_MAX + 1];
     uint64_t checksum;
 };
 
@@ -184,9 +199,13 @@ struct recorder_hold {
 /* Any process, any time. False: free, damaged, or it was being rewritten just then. */
 bool recorder_slot_hold(const struct recorder *r, uint32_t slot, struct recorder_hold *ret);
 
+/* A model's name as struct recorder_billed keeps it; a trailing "-YYYYMMDD" makes no difference. */
+uint64_t recorder_model_number(struct str name);
+
 /*
  * The bound of a call that is half known: the exact input once it was seen, and the output that may
- * still come. What a reservation is shrunk to; never more than the bound of the opening.
+ * still come. What a reservation is shrunk to; never more than the bound of the opening. A call in
+ * which the vendor may search keeps its bound to the end: what it finds becomes input.
  */
 int64_t recorder_remaining_bound(
     const struct recorder_open *open, const struct usage *counts, unsigned flags);

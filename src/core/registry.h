@@ -65,6 +65,8 @@ struct registry_provider {
     /* After the client left: 0: hang up; otherwise read on so long, up to that cost (0: any). */
     uint32_t drain_ms;
     int64_t drain_nano_usd;
+    uint32_t bills_answered; /* it may answer with another of its models, and bills that one */
+    uint32_t unused;
 };
 
 /* A vendor's model with its price list. */
@@ -101,6 +103,10 @@ struct registry_runtime {
                                   MOLECULE_MODEL */
     struct rlist platform_model_env; /* struct rstr: the same, on platform_managed only */
     struct rlist files;              /* struct registry_file */
+    /* How its agents are looked after, unless their workspaces say: core/lifecycle.h. */
+    uint32_t readiness; /* enum workspace_readiness */
+    uint32_t restart;   /* enum workspace_restart */
+    int64_t start_timeout_ms;
 };
 
 /* One vendor's offer of a platform model. */

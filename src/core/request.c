@@ -44,19 +44,24 @@ open_container(struct request_scan *s, bool array)
         s->arrays[s->depth / 8] &= (uint8_t) ~(1 << (s->depth % 8));
     s->state = array ? AT_VALUE_OR_CLOSE : AT_KEY_OR_CLOSE;
     s->below = BELOW_OTHER;
-    if (s->depth == 3)
-        s->typed = s->tools_within = false;
+    if (s->depth == 3) {
+        s->typed = s->tools_within = s->is_search = false;
+        s->uses = 0;
+    }
     return true;
 }
 
-static void
+static bool
 close_container(struct request_scan *s)
 {
     /* An item without a type is a reference to one that the vendor keeps. */
     if (s->depth == 3 && s->key == KEY_INPUT && !request_in_array(s) && !s->typed)
         s->by_reference = true;
+    if (s->depth == 3 && s->key == KEY_TOOLS && !request_end_tool(s))
+        return false;
     s->depth--;
     s->state = s->depth == 0 ? AT_END : AT_COMMA_OR_CLOSE;
+    return true;
 }
 
 static void
@@ -101,6 +106,7 @@ start_value(struct request_scan *s, char c, size_t at)
             s->stream = c == 't';
         return true;
     case '-':
+        s->number_is_whole = false; /* where it matters it is none */
         s->state = NUMBER_MINUS;
         return true;
     case '0':
@@ -120,6 +126,11 @@ static bool
 end_number(struct request_scan *s)
 {
     s->state = AT_COMMA_OR_CLOSE;
+    if (s->depth == 3 && s->key == KEY_TOOLS && s->below == BELOW_MAX_USES) {
+        if (s->number_is_whole && s->number > 0)
+            s->uses = (int64_t)s->number;
+        return true;
+    }
     if (s->depth != 1)
         return true;
     if (s->key == KEY_CHOICES) {
@@ -235,10 +246,8 @@ feed_structure(struct request_scan *s, char c, size_t at)
         s->body_off = at + 1;
         return c == '{' ? open_container(s, false) : request_fail(s, REQUEST_NOT_JSON);
     case AT_KEY_OR_CLOSE:
-        if (c == '}') {
-            close_container(s);
-            return true;
-        }
+        if (c == '}')
+            return close_container(s);
         /* fall through */
     case AT_KEY:
         s->state = IN_STRING;
@@ -249,10 +258,8 @@ feed_structure(struct request_scan *s, char c, size_t at)
         s->state = AT_VALUE;
         return c == ':' || request_fail(s, REQUEST_NOT_JSON);
     case AT_VALUE_OR_CLOSE:
-        if (c == ']') {
-            close_container(s);
-            return true;
-        }
+        if (c == ']')
+            return close_container(s);
         /* fall through */
     case AT_VALUE:
         return start_value(s, c, at);
@@ -263,8 +270,7 @@ feed_structure(struct request_scan *s, char c, size_t at)
         }
         if (c != (request_in_array(s) ? ']' : '}'))
             return request_fail(s, REQUEST_NOT_JSON);
-        close_container(s);
-        return true;
+        return close_container(s);
     default:
         return request_fail(s, REQUEST_NOT_JSON);
     }

@@ -34,18 +34,23 @@ enum request_problem {
     REQUEST_STREAM_OPTIONS,
     REQUEST_PRICE_CHANGED, /* asks for a way of serving that costs other than the listed price */
     REQUEST_UNPRICED,      /* asks for something that has no price here */
-    REQUEST_TOOL_UNPRICED, /* a tool that the vendor runs itself, and bills */
+    REQUEST_TOOL_UNPRICED, /* a tool that the vendor runs itself, and bills; or no known tool */
+    REQUEST_SEARCHES_UNLIMITED, /* the vendor's search without a limit on its uses */
     REQUEST_PROBLEM_COUNT
 };
 
 /* A sentence for the client. */
 struct str request_problem_text(enum request_problem p);
+/* Is it refused for want of a price, not for what it is? */
+bool request_problem_is_price(enum request_problem p);
 
 enum {
     REQUEST_DEPTH_MAX = 512,
     REQUEST_MODEL_MAX = 255,
     REQUEST_WORD_MAX = 63,
     REQUEST_CHOICES_MAX = 128,
+    REQUEST_SEARCHES_MAX = 100,
+    REQUEST_USES_NOT_A_NUMBER = -1,
 };
 
 struct request_scan {
@@ -63,6 +68,8 @@ struct request_scan {
     uint32_t images;   /* given inline */
     uint32_t tools;
     uint32_t vendor_tools; /* of them, with a description that the vendor adds */
+    int64_t web_searches;  /* how many the vendor may make, in all */
+    bool compacts;         /* the vendor may compact the history, in a pass of its own */
     bool predicted; /* output the caller predicts: rejected parts of it are billed as output */
     size_t bytes;   /* fed so far */
 
@@ -83,6 +90,8 @@ struct request_scan {
     bool in_key, in_model, in_word;
     bool typed;        /* the object at depth 3 has said what it is */
     bool tools_within; /* the tool holds tools of its own */
+    bool is_search;    /* the tool is the vendor's search ... */
+    int64_t uses;      /* ... with this limit; 0: none was given */
     bool number_is_whole;
     char word[REQUEST_WORD_MAX + 1]; /* a key, or a short value that matters */
     const char *literal;

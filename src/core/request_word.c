@@ -43,6 +43,7 @@ static const struct {
     {STR_INIT("file_data"), BELOW_FILE},
     {STR_INIT("media_type"), BELOW_MEDIA_TYPE},
     {STR_INIT("include_usage"), BELOW_INCLUDE_USAGE},
+    {STR_INIT("max_uses"), BELOW_MAX_USES},
 };
 
 static const struct str problem_texts[REQUEST_PROBLEM_COUNT] = {
@@ -65,22 +66,28 @@ static const struct str problem_texts[REQUEST_PROBLEM_COUNT] = {
     [REQUEST_STREAM_OPTIONS] =
         STR_INIT("stream_options: must be an object; include_usage in it is true or false, given "
                  "once and spelled plainly"),
-    [REQUEST_PRICE_CHANGED] =
-        STR_INIT("speed, service_tier and inference_geo may only ask for the "
-                 "vendor's standard service here: another has no price on this platform"),
+    [REQUEST_PRICE_CHANGED] = STR_INIT("speed, service_tier and inference_geo may only ask for the "
+                                       "vendor's standard service here"),
     [REQUEST_UNPRICED] = STR_INIT(
         "audio, background, enable_search, fallbacks, mcp_servers, modalities, models, plugins, "
-        "prompt, search_parameters and web_search_options have no price on this platform: leave "
-        "them out"),
-    [REQUEST_TOOL_UNPRICED] = STR_INIT(
-        "tools: only tools that the agent runs itself (functions, custom tools) may be given; one "
-        "that the vendor runs (web search, code, files, images) has no price on this platform"),
+        "prompt, search_parameters and web_search_options cannot be used here"),
+    [REQUEST_TOOL_UNPRICED] = STR_INIT("tools: only tools that the agent runs itself (functions, "
+                                       "custom tools) may be given"),
+    [REQUEST_SEARCHES_UNLIMITED] =
+        STR_INIT("tools: web search has a price for each use, so it needs max_uses: a whole number "
+                 "from 1 to 100, plainly spelled and given once"),
 };
 
 struct str
 request_problem_text(enum request_problem p)
 {
     return problem_texts[p];
+}
+
+bool
+request_problem_is_price(enum request_problem p)
+{
+    return p == REQUEST_PRICE_CHANGED || p == REQUEST_UNPRICED || p == REQUEST_TOOL_UNPRICED;
 }
 
 /*
@@ -189,6 +196,12 @@ request_know_below(struct request_scan *s, struct str word)
     s->below = (uint8_t)below_of(word);
     if ((s->below == BELOW_TYPE || s->below == BELOW_ROLE) && s->depth == 3)
         s->typed = true;
+    /* Spelled otherwise the vendor may not know it, and search without a limit. */
+    if (s->below == BELOW_MAX_USES && s->key == KEY_TOOLS && s->depth == 3) {
+        if (s->uses != 0 || !str_equal(word, STR("max_uses")))
+            return request_fail(s, REQUEST_SEARCHES_UNLIMITED);
+        s->uses = REQUEST_USES_NOT_A_NUMBER;
+    }
     if (s->below == BELOW_TOOLS && s->key == KEY_TOOLS && s->depth == 3)
         s->tools_within = true;
     if (s->depth == 2 && s->key == KEY_STREAM_OPTIONS) {
@@ -250,7 +263,27 @@ know_tool(struct request_scan *s, struct str type)
         s->vendor_tools += !str_equal(type, STR("function")) && !str_equal(type, STR("custom"));
         return true;
     }
+    /* What it costs, and whether it has a price, is for who admits the call. */
+    if (s->dialect == DIALECT_ANTHROPIC && s->depth == 3 &&
+        str_starts_with(type, STR("web_search_"))) {
+        s->vendor_tools++;
+        s->is_search = true;
+        return true;
+    }
+    s->word_n = (uint8_t)(type.n < sizeof(s->word) ? type.n : sizeof(s->word));
+    memmove(s->word, type.p, s->word_n);
     return request_fail(s, REQUEST_TOOL_UNPRICED);
+}
+
+bool
+request_end_tool(struct request_scan *s)
+{
+    if (!s->is_search)
+        return true;
+    if (s->uses < 1 || s->uses > REQUEST_SEARCHES_MAX)
+        return request_fail(s, REQUEST_SEARCHES_UNLIMITED);
+    s->web_searches += s->uses;
+    return true;
 }
 
 bool
@@ -258,9 +291,10 @@ request_know_word(struct request_scan *s, struct str word)
 {
     if (s->below == BELOW_TYPE && request_in_tool(s))
         return know_tool(s, word);
-    if (s->below == BELOW_TYPE)
+    if (s->below == BELOW_TYPE) {
         s->by_reference = s->by_reference || str_equal(word, STR("item_reference"));
-    else if (s->below == BELOW_FILE)
+        s->compacts = s->compacts || str_starts_with(word, STR("compact_"));
+    } else if (s->below == BELOW_FILE)
         s->by_reference = true;
     else if (str_starts_with(word, s->below == BELOW_URL ? STR("data:image/") : STR("image/")))
         s->images++;

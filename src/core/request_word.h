@@ -51,6 +51,7 @@ enum below {
     BELOW_FILE,
     BELOW_MEDIA_TYPE,
     BELOW_INCLUDE_USAGE,
+    BELOW_MAX_USES,
 };
 
 /* What stands where the usage of a stream is asked for. */
@@ -91,6 +92,8 @@ bool request_fits_below(struct request_scan *s, char c);
 void request_note_options(struct request_scan *s, char c, size_t at);
 /* Does this dialect read the key as its limit? Vendors ignore what they do not know. */
 bool request_is_limit(const struct request_scan *s);
+/* The object of a tool ended: may the vendor search, and how often? */
+bool request_end_tool(struct request_scan *s);
 /* In the object of one tool? Some tools hold tools of their own. */
 bool request_in_tool(const struct request_scan *s);
 

@@ -21,6 +21,13 @@ const struct usage_node usage_count_nodes[USAGE_RAW_N] = {
     COUNT(USAGE_RAW_REASONING),
     COUNT(USAGE_RAW_TOTAL),
     COUNT(USAGE_RAW_MISS),
+    COUNT(USAGE_RAW_SEARCHES),
+    COUNT(USAGE_RAW_EACH_INPUT),
+    COUNT(USAGE_RAW_EACH_READ),
+    COUNT(USAGE_RAW_EACH_WRITE),
+    COUNT(USAGE_RAW_EACH_WRITE_5M),
+    COUNT(USAGE_RAW_EACH_WRITE_1H),
+    COUNT(USAGE_RAW_EACH_OUTPUT),
     COUNT(USAGE_RAW_STATUS),
 };
 const struct usage_node usage_model_node = {.kind = USAGE_NODE_MODEL};
@@ -245,8 +252,10 @@ end_number(struct usage_meter *m)
     m->number_active = false;
     if (m->number_bad || node == NULL || node->kind != USAGE_NODE_COUNT)
         return;
-    m->raw[node->count] = m->number;
-    m->raw_seen |= (uint16_t)(1 << node->count);
+    if (node->count >= USAGE_RAW_EACH_INPUT && node->count <= USAGE_RAW_EACH_OUTPUT)
+        m->number += m->raw[node->count];
+    m->raw[node->count] = m->number > USAGE_COUNT_MAX ? USAGE_COUNT_MAX : m->number;
+    m->raw_seen |= 1u << node->count;
 }
 
 static void
@@ -308,6 +317,10 @@ feed_start(struct usage_meter *m, char c)
 static void
 feed_structure(struct usage_meter *m, char c)
 {
+    if (c == '"' && !m->number_active) {
+        start_string(m);
+        return;
+    }
     if (is_number(m, c)) {
         feed_number(m, c);
         return;

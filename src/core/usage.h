@@ -23,7 +23,8 @@ struct usage {
     int64_t cache_read;
     int64_t cache_write_5m;
     int64_t cache_write_1h;
-    int64_t reasoning; /* informative: already inside output */
+    int64_t reasoning;    /* informative: already inside output */
+    int64_t web_searches; /* uses of the vendor's own search, no tokens */
 };
 
 /* The whole prompt: what the price tier looks at. */
@@ -56,6 +57,13 @@ enum usage_raw {
     USAGE_RAW_REASONING,
     USAGE_RAW_TOTAL,
     USAGE_RAW_MISS,
+    USAGE_RAW_SEARCHES,
+    USAGE_RAW_EACH_INPUT, /* from here to EACH_OUTPUT: sums over the passes of one call */
+    USAGE_RAW_EACH_READ,
+    USAGE_RAW_EACH_WRITE,
+    USAGE_RAW_EACH_WRITE_5M,
+    USAGE_RAW_EACH_WRITE_1H,
+    USAGE_RAW_EACH_OUTPUT,
     USAGE_RAW_STATUS, /* no count: a vendor's own error number */
     USAGE_RAW_N
 };
@@ -95,7 +103,7 @@ struct usage_meter {
     uint8_t type;
     bool has_usage, has_output, has_finish, has_part;
     int64_t raw[USAGE_RAW_N]; /* counts of the usage object being read */
-    uint16_t raw_seen;
+    uint32_t raw_seen;
 };
 
 void usage_meter_init(struct usage_meter *m, enum dialect d, bool stream);

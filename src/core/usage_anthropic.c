@@ -16,6 +16,30 @@ static const struct usage_name details_names[] = {
 };
 static const struct usage_node details = USAGE_OBJECT(USAGE_NODE_OBJECT, details_names);
 
+static const struct usage_name tools_names[] = {
+    {STR_INIT("web_search_requests"), COUNT(SEARCHES)},
+};
+static const struct usage_node tools = USAGE_OBJECT(USAGE_NODE_OBJECT, tools_names);
+
+/*
+ * The passes of a call in which the vendor compacted the history. The counts beside them are those
+ * of the last pass alone; what is billed is their sum.
+ */
+static const struct usage_name pass_creation_names[] = {
+    {STR_INIT("ephemeral_5m_input_tokens"), COUNT(EACH_WRITE_5M)},
+    {STR_INIT("ephemeral_1h_input_tokens"), COUNT(EACH_WRITE_1H)},
+};
+static const struct usage_node pass_creation = USAGE_OBJECT(USAGE_NODE_OBJECT, pass_creation_names);
+static const struct usage_name pass_names[] = {
+    {STR_INIT("input_tokens"), COUNT(EACH_INPUT)},
+    {STR_INIT("output_tokens"), COUNT(EACH_OUTPUT)},
+    {STR_INIT("cache_read_input_tokens"), COUNT(EACH_READ)},
+    {STR_INIT("cache_creation_input_tokens"), COUNT(EACH_WRITE)},
+    {STR_INIT("cache_creation"), &pass_creation},
+};
+static const struct usage_node pass = USAGE_OBJECT(USAGE_NODE_OBJECT, pass_names);
+static const struct usage_node passes = {.kind = USAGE_NODE_ARRAY, .element = &pass};
+
 static const struct usage_name usage_names[] = {
     {STR_INIT("input_tokens"), COUNT(INPUT)},
     {STR_INIT("output_tokens"), COUNT(OUTPUT)},
@@ -23,6 +47,8 @@ static const struct usage_name usage_names[] = {
     {STR_INIT("cache_creation_input_tokens"), COUNT(WRITE)},
     {STR_INIT("cache_creation"), &creation},
     {STR_INIT("output_tokens_details"), &details},
+    {STR_INIT("server_tool_use"), &tools},
+    {STR_INIT("iterations"), &passes},
 };
 static const struct usage_node usage = USAGE_OBJECT(USAGE_NODE_USAGE, usage_names);
 
@@ -67,6 +93,29 @@ take_count(struct usage_meter *m, enum usage_raw raw, int64_t *count)
         *count = m->raw[raw];
 }
 
+/* Where passes were told, their sums take the place of the counts beside them. */
+static void
+take_passes(struct usage_meter *m)
+{
+    static const struct {
+        enum usage_raw sum, count;
+    } pairs[] = {
+        {USAGE_RAW_EACH_INPUT, USAGE_RAW_INPUT},
+        {USAGE_RAW_EACH_READ, USAGE_RAW_READ},
+        {USAGE_RAW_EACH_WRITE, USAGE_RAW_WRITE},
+        {USAGE_RAW_EACH_WRITE_5M, USAGE_RAW_WRITE_5M},
+        {USAGE_RAW_EACH_WRITE_1H, USAGE_RAW_WRITE_1H},
+        {USAGE_RAW_EACH_OUTPUT, USAGE_RAW_OUTPUT},
+    };
+
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        if (usage_raw_is_seen(m, pairs[i].sum) && m->raw[pairs[i].sum] > m->raw[pairs[i].count]) {
+            m->raw[pairs[i].count] = m->raw[pairs[i].sum];
+            m->raw_seen |= 1u << pairs[i].count;
+        }
+    }
+}
+
 /*
  * Counts are cumulative: the last word holds. A prompt has tokens, so counts of it that are all
  * zero say nothing; when one is not, zeros beside it are meant.
@@ -76,9 +125,10 @@ take_usage(struct usage_meter *m)
 {
     struct usage *c = &m->counts;
     int64_t written = c->cache_write_5m + c->cache_write_1h;
-    bool parts =
-        usage_raw_is_seen(m, USAGE_RAW_WRITE_5M) || usage_raw_is_seen(m, USAGE_RAW_WRITE_1H);
+    bool parts;
 
+    take_passes(m);
+    parts = usage_raw_is_seen(m, USAGE_RAW_WRITE_5M) || usage_raw_is_seen(m, USAGE_RAW_WRITE_1H);
     if (m->raw[USAGE_RAW_INPUT] + m->raw[USAGE_RAW_READ] + m->raw[USAGE_RAW_WRITE] +
             m->raw[USAGE_RAW_WRITE_5M] + m->raw[USAGE_RAW_WRITE_1H] >
         0) {
@@ -93,6 +143,8 @@ take_usage(struct usage_meter *m)
     /* A total without its parts, or beyond them, was written for five minutes. */
     if (!parts || written > c->cache_write_5m + c->cache_write_1h)
         c->cache_write_5m = written - c->cache_write_1h;
+    if (m->raw[USAGE_RAW_SEARCHES] > c->web_searches)
+        c->web_searches = m->raw[USAGE_RAW_SEARCHES];
     if (m->raw[USAGE_RAW_REASONING] > 0)
         c->reasoning = m->raw[USAGE_RAW_REASONING];
     if (m->raw[USAGE_RAW_OUTPUT] > 0)

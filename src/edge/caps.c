@@ -84,7 +84,7 @@ set_budgets(
         struct edge_budget *b = &budgets[i];
         const struct counters_budget x = {b->id,
             id_is_zero(b->workspace) ? BUDGET_ORG : BUDGET_WORKSPACE, b->period, b->hard,
-            b->limit_nano};
+            b->limit_nano, b->shared};
 
         fresh[i] = (struct cap){.id = b->id, .org = b->org, .workspace = b->workspace};
         err = counters_file_budget(&c->file, &x, &fresh[i].slot, &b->is_new, e);

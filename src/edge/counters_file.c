@@ -260,6 +260,10 @@ counters_file_budget(struct counters_file *f, const struct counters_budget *b, u
     if (found) {
         struct budget_slot *s = &f->counters.budgets[slot];
 
+        if (!b->shared || atomic_load(&s->lease_nano) > b->limit_nano)
+            budget_set_lease(s, b->limit_nano);
+        if (b->shared && !s->hard)
+            budget_set_lease(s, 0); /* it was nobody's business how much is ours */
         s->hard = b->hard;
         atomic_store(&s->limit_nano, b->limit_nano);
     } else {
@@ -269,6 +273,8 @@ counters_file_budget(struct counters_file *f, const struct counters_budget *b, u
             return e->code;
         budget_put(
             &f->counters.budgets[slot], b->id.b, b->scope, b->period, b->hard, b->limit_nano);
+        if (b->shared)
+            budget_set_lease(&f->counters.budgets[slot], 0);
         map_put(&f->budgets.map, b->id, slot);
     }
     *ret_slot = slot;

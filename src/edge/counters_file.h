@@ -49,6 +49,7 @@ struct counters_budget {
     enum budget_period period;
     bool hard;
     int64_t limit_nano;
+    bool shared; /* with other nodes: see edge_budget */
 };
 
 /*

@@ -209,6 +209,17 @@ edge_platform_keys_changed(struct edge *g, struct error *e)
 }
 
 enum err
+edge_logs_reopen(struct edge *g, struct error *e)
+{
+    enum err err;
+
+    pthread_mutex_lock(&g->changing);
+    err = reload_gateway(g, e);
+    pthread_mutex_unlock(&g->changing);
+    return err;
+}
+
+enum err
 edge_registry_changed(struct edge *g, const struct registry *r, struct error *e)
 {
     const struct registry *before;

@@ -76,6 +76,11 @@ struct edge_budget {
     struct id workspace; /* zero: the whole org's */
     enum budget_period period;
     bool hard;
+    /*
+     * Other nodes spend of it, too: a lease that is there stays (but never exceeds the limit), a new
+     * one is zero; its owner moves it by budget_set_lease(). Otherwise the lease is the limit.
+     */
+    bool shared;
     int64_t limit_nano;
     bool is_new;   /* set: nothing was counted against it so far */
     uint32_t slot; /* set: its place in the counters */
@@ -116,6 +121,11 @@ bool edge_holds_keys(struct edge *g, const struct id *keys, size_t n);
 bool edge_has_platform_key(struct edge *g, struct str provider);
 /* The platform's keys changed in the store: fetch them anew and reload the gateway. */
 enum err edge_platform_keys_changed(struct edge *g, struct error *e) MUST_CHECK;
+/*
+ * access.log was put aside: nginx opens it anew. By a reload, since workers of another user may not
+ * reach the file by its path, as nginx's signal for this would need.
+ */
+enum err edge_logs_reopen(struct edge *g, struct error *e) MUST_CHECK;
 /* A new registry: new routes, prices and fingerprint; tokens keep the models they were granted. */
 enum err edge_registry_changed(
     struct edge *g, const struct registry *r, struct error *e) MUST_CHECK;

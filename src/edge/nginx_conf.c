@@ -172,8 +172,21 @@ render_models(const char *location, enum dialect d, struct buf *out)
         location, dialect, location, dialect);
 }
 
+/* Where the module counts a credential that it refuses: see render_failed_auth(). */
 static void
-render_calls(bool tls, struct buf *out)
+render_failed_calls(const struct edge_options *o, const char *dialect, struct buf *out)
+{
+    buf_addf(out, "    location @failed_%s {\n      purser failed %s;\n", dialect, dialect);
+    if (o->auth_failures_per_minute > 0)
+        buf_addf(out,
+            "      limit_req zone=purser_failed burst=%lld nodelay;\n"
+            "      error_page 429 @error_%s;\n",
+            (long long)o->auth_failures_per_minute, dialect);
+    buf_add(out, STR("    }\n"));
+}
+
+static void
+render_calls(const struct edge_options *o, bool tls, struct buf *out)
 {
     buf_add(out,
         STR("    # Bodies stay in memory: a body in a file could not be scanned.\n"
@@ -207,6 +220,7 @@ render_calls(bool tls, struct buf *out)
         buf_addf(out, "    location @again_%s {\n      purser again %s;\n", dialect, dialect);
         render_pass((enum dialect)d, tls, out);
         buf_addf(out, "    location @error_%s { internal; purser error %s; }\n", dialect, dialect);
+        render_failed_calls(o, dialect, out);
     }
     render_models(LLM "/anthropic/v1/models", DIALECT_ANTHROPIC, out);
     render_models(LLM "/openai/v1/models", DIALECT_OPENAI_CHAT, out);
@@ -291,7 +305,7 @@ render_server(const struct edge_options *o, const struct routes *routes, struct 
             "    ssl_certificate_key \"%.*s\";\n"
             "    ssl_protocols TLSv1.2 TLSv1.3;\n",
             STR_ARG(o->tls_cert), STR_ARG(o->tls_key));
-    render_calls(any_tls(routes), out);
+    render_calls(o, any_tls(routes), out);
     if (o->stream_socket.n > 0)
         render_streams(o, out);
     buf_addf(out,

@@ -143,6 +143,34 @@ endpoint_make(const struct registry *r, const struct registry_endpoint *from,
     return ERR_OK;
 }
 
+/* The other models that the vendor may answer with, where that is what it bills. */
+static enum err
+billed_make(const struct registry *r, const struct registry_target *from, struct policy_target *to,
+    struct error *e)
+{
+    const struct registry_provider *p = registry_provider_at(r, from->provider);
+    const struct registry_vendor_model *models = registry_vendor_models(r, p);
+    const struct registry_vendor_model *asked =
+        registry_vendor_model_find(r, p, registry_str(r, from->vendor_model));
+
+    to->bills_answered = p->bills_answered;
+    for (uint32_t i = 0; i < p->models.n && p->bills_answered; i++) {
+        struct policy_billed *b = &to->billed[to->billed_n];
+
+        if (&models[i] == asked)
+            continue;
+        if (to->billed_n == POLICY_BILLED_MAX || models[i].prices.n > POLICY_PRICES_MAX ||
+            !put(b->model, sizeof(b->model), registry_str(r, models[i].id)))
+            return fail(e, ERR_REGISTRY_INVALID,
+                "too many models or prices of a provider that bills the model it answers with");
+        b->prices_n = models[i].prices.n;
+        memcpy(b->prices, (const char *)r + models[i].prices.off,
+            models[i].prices.n * sizeof(struct price));
+        to->billed_n++;
+    }
+    return ERR_OK;
+}
+
 /* One place of a route. has_key: the platform has a key for it, so it gets a host. */
 static enum err
 target_make(const struct registry *r, const struct registry_target *from, struct str override_url,
@@ -166,6 +194,8 @@ target_make(const struct registry *r, const struct registry_target *from, struct
     if (from->prices.n > 0)
         memcpy(
             to->prices, (const char *)r + from->prices.off, from->prices.n * sizeof(struct price));
+    if (billed_make(r, from, to, e) != ERR_OK)
+        return e->code;
     for (int d = 0; d < DIALECT_COUNT; d++) {
         enum err err;
 

@@ -178,6 +178,26 @@ ngx_http_purser_check_head(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx)
     return REFUSAL_NONE;
 }
 
+/* What is wrong with the body; a tool that cannot be given by its name. */
+static struct str
+ngx_http_purser_problem(ngx_http_request_t *r, const struct request_scan *scan)
+{
+    struct str text = request_problem_text(scan->problem);
+    size_t room = text.n + REQUEST_WORD_MAX + sizeof("; this is \"\"");
+    u_char *p;
+
+    if (scan->problem != REQUEST_TOOL_UNPRICED || scan->word_n == 0 ||
+        scan->word_n > REQUEST_WORD_MAX)
+        return text;
+    p = ngx_pnalloc(r->pool, room);
+    if (p == NULL)
+        return text;
+    return (struct str){(char *)p,
+        (size_t)(ngx_snprintf(p, room, "%*s; this is \"%*s\"", text.n, text.p, (size_t)scan->word_n,
+                     scan->word) -
+            p)};
+}
+
 static enum refusal
 ngx_http_purser_scan_body(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx, struct str *ret_detail)
 {
@@ -195,8 +215,9 @@ ngx_http_purser_scan_body(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx, str
     if (r->headers_in.chunked && ctx->body_bytes > CHUNKED_BODY_MAX)
         return REFUSAL_LENGTH_REQUIRED;
     if (request_scan_finish(scan) != REQUEST_OK) {
-        *ret_detail = request_problem_text(scan->problem);
-        return REFUSAL_BAD_REQUEST;
+        *ret_detail = ngx_http_purser_problem(r, scan);
+        return request_problem_is_price(scan->problem) ? REFUSAL_TOOL_NOT_PRICED
+                                                       : REFUSAL_BAD_REQUEST;
     }
     return REFUSAL_NONE;
 }
@@ -294,7 +315,7 @@ ngx_http_purser_access_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     refusal = ngx_http_purser_check_head(r, ctx);
     if (refusal != REFUSAL_NONE) {
-        ngx_http_finalize_request(r, ngx_http_purser_refuse(r, ctx->dialect, refusal, STR_NONE));
+        ngx_http_finalize_request(r, ngx_http_purser_turn_away(r, ctx, refusal));
         return NGX_DONE;
     }
     rc = ngx_http_read_client_request_body(r, ngx_http_purser_body_done);

@@ -2,6 +2,9 @@
 
 #include "gateway/ngx_http_purser.h"
 
+/* Failures are counted by the minute. */
+enum { FAILED_RETRY_MS = 60000 };
+
 ngx_int_t
 ngx_http_purser_add_header(ngx_http_request_t *r, struct str key, struct str value)
 {
@@ -75,12 +78,43 @@ ngx_http_purser_refuse(
     if (ngx_http_purser_add_header(r, STR("x-purser-code"), refusal_name(refusal)) != NGX_OK ||
         ngx_http_purser_add_header(
             r, STR("x-should-retry"), may_retry ? STR("true") : STR("false")) != NGX_OK ||
-        (may_retry && ngx_http_purser_add_retry_after(r, ctx) != NGX_OK) ||
+        ((may_retry || (ctx != NULL && ctx->retry_after_ms > 0)) &&
+            ngx_http_purser_add_retry_after(r, ctx) != NGX_OK) ||
         (id.n > 0 &&
             ngx_http_purser_add_header(
                 r, d == DIALECT_ANTHROPIC ? STR("request-id") : STR("x-request-id"), id) != NGX_OK))
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     return ngx_http_purser_send_json(r, (ngx_uint_t)refusal_status(refusal, d), b);
+}
+
+/*
+ * The location of failed credentials counts them and comes back here: nginx counts only by
+ * locations, and in the call's own a good credential would be slowed down by bad ones beside it.
+ */
+ngx_int_t
+ngx_http_purser_turn_away(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx, enum refusal refusal)
+{
+    struct str dialect = dialect_name(ctx->dialect);
+    ngx_str_t name;
+
+    if (refusal_status(refusal, ctx->dialect) != NGX_HTTP_UNAUTHORIZED)
+        return ngx_http_purser_refuse(r, ctx->dialect, refusal, STR_NONE);
+    ctx->failed = refusal;
+    name.data = ngx_pnalloc(r->pool, sizeof("@failed_") + dialect.n);
+    if (name.data == NULL)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    name.len = (size_t)(ngx_sprintf(name.data, "@failed_%*s", dialect.n, dialect.p) - name.data);
+    return ngx_http_named_location(r, &name);
+}
+
+ngx_int_t
+ngx_http_purser_failed_handler(ngx_http_request_t *r)
+{
+    ngx_http_purser_ctx_t *ctx = ngx_http_purser_get_ctx(r);
+
+    if (ctx == NULL)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    return ngx_http_purser_refuse(r, ctx->dialect, ctx->failed, STR_NONE);
 }
 
 /* The base of an API, or hello below it: clients probe them with HEAD before they have a token. */
@@ -127,9 +161,15 @@ ngx_int_t
 ngx_http_purser_error_handler(ngx_http_request_t *r)
 {
     ngx_http_purser_loc_conf_t *lcf = ngx_http_get_module_loc_conf(r, ngx_http_purser_module);
+    ngx_http_purser_ctx_t *ctx = ngx_http_purser_get_ctx(r);
     enum refusal refusal;
 
     switch (r->err_status) {
+    case NGX_HTTP_TOO_MANY_REQUESTS:
+        refusal = REFUSAL_TOO_MANY_FAILURES;
+        if (ctx != NULL)
+            ctx->retry_after_ms = FAILED_RETRY_MS;
+        break;
     case NGX_HTTP_REQUEST_ENTITY_TOO_LARGE:
         refusal = r->headers_in.chunked ? REFUSAL_LENGTH_REQUIRED : REFUSAL_REQUEST_TOO_LARGE;
         break;

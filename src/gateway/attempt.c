@@ -40,8 +40,11 @@ ngx_http_purser_open_slot(ngx_http_purser_ctx_t *ctx, const struct admit_decisio
         sizeof(open.registry_fingerprint));
     open.opened_ms = ngx_http_purser_now_ms();
     open.bound_nano_usd = d->bound_nano_usd;
-    open.prompt_bound = d->prompt_bound;
-    open.output_bound = d->output_bound;
+    open.prompt_bound = d->most.prompt_tokens;
+    open.output_bound = d->most.output_tokens;
+    open.searches_bound = d->most.web_searches;
+    open.bills_answered = (uint8_t)d->target->bills_answered;
+    ngx_memcpy(open.billed, d->billed, sizeof(open.billed));
     open.tiers_n = (uint8_t)d->tiers_n;
     ngx_memcpy(open.tiers, d->tiers, sizeof(open.tiers));
     ngx_http_purser_copy_text(open.provider, sizeof(open.provider), d->target->provider);

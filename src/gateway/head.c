@@ -28,17 +28,21 @@ static const struct str ngx_http_purser_hidden[] = {
     STR_INIT("cf-"),
 };
 
+/* name in lower case */
 static ngx_uint_t
 ngx_http_purser_is_hidden(struct str name)
 {
-    u_char first = name.n > 0 ? ngx_tolower(name.p[0]) : '\0';
+    static const char firsts[] = "aomrxnsvc";
+    u_char first = name.n > 0 ? (u_char)name.p[0] : '\0';
 
+    if (ngx_strchr(firsts, first) == NULL)
+        return 0;
     for (size_t i = 0; i < sizeof(ngx_http_purser_hidden) / sizeof(struct str); i++) {
         struct str hidden = ngx_http_purser_hidden[i];
         ngx_uint_t is_prefix = hidden.p[hidden.n - 1] == '-';
 
         if (first == (u_char)hidden.p[0] && (is_prefix ? name.n > hidden.n : name.n == hidden.n) &&
-            ngx_strncasecmp((u_char *)name.p, (u_char *)hidden.p, hidden.n) == 0)
+            ngx_memcmp(name.p, hidden.p, hidden.n) == 0)
             return 1;
     }
     return 0;
@@ -59,12 +63,12 @@ ngx_http_purser_clean_answer(ngx_http_request_t *r, const ngx_http_purser_ctx_t 
         ngx_table_elt_t *h = part->elts;
 
         for (ngx_uint_t i = 0; i < part->nelts; i++) {
-            struct str name = ngx_http_purser_str(h[i].key);
+            /* What came from a vendor has it in lower case, too. */
+            struct str name = {(char *)h[i].lowcase_key, h[i].key.len};
 
             if (h[i].hash == 0 || !ngx_http_purser_is_hidden(name))
                 continue;
-            if (str_equal_name(name, STR("request-id")) ||
-                str_equal_name(name, STR("x-request-id")))
+            if (str_equal(name, STR("request-id")) || str_equal(name, STR("x-request-id")))
                 vendor_id = ngx_http_purser_str(h[i].value);
             h[i].hash = 0;
         }

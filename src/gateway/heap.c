@@ -11,7 +11,7 @@
 enum {
     HEAP_KEPT_BYTES = 4 << 20,
     HEAP_MMAP_BYTES = 512 << 10, /* larger blocks are the kernel's at once */
-    HEAP_SPARE_BYTES = 16 << 20,
+    HEAP_SPARE_BYTES = 6 << 20,
     HEAP_LOOK_MS = 2000,
 };
 

@@ -109,7 +109,7 @@ ngx_http_purser_models_handler(ngx_http_request_t *r)
     if (refusal == REFUSAL_NONE && (r->method & (NGX_HTTP_GET | NGX_HTTP_HEAD)) == 0)
         refusal = REFUSAL_METHOD_NOT_ALLOWED;
     if (refusal != REFUSAL_NONE)
-        return ngx_http_purser_refuse(r, lcf->dialect, refusal, STR_NONE);
+        return ngx_http_purser_turn_away(r, ctx, refusal);
     rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK)
         return rc;

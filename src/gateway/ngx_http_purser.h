@@ -50,6 +50,7 @@ enum {
     NGX_HTTP_PURSER_AGAIN,   /* an attempt failed before the client had a byte of an answer */
     NGX_HTTP_PURSER_MODELS,  /* what this token may call */
     NGX_HTTP_PURSER_UNKNOWN, /* nothing here: 404, but HEAD is answered 200 for clients' probes */
+    NGX_HTTP_PURSER_FAILED,  /* a bad credential, counted against its address */
     NGX_HTTP_PURSER_ERROR,   /* nginx's own errors, said in the dialect */
 };
 
@@ -104,6 +105,7 @@ typedef struct {
     struct usage_meter meter;
     ngx_http_purser_withheld_t withheld;
     /* Why it is refused. */
+    enum refusal failed; /* the credential */
     struct str detail;
     int64_t retry_after_ms; /* 0: as usual */
 } ngx_http_purser_ctx_t;
@@ -203,6 +205,12 @@ ngx_int_t ngx_http_purser_drain(
 /* answer.c */
 ngx_int_t ngx_http_purser_refuse(
     ngx_http_request_t *r, enum dialect d, enum refusal refusal, struct str detail);
+/*
+ * Refuses what the head alone tells. A bad credential is counted against its address first.
+ */
+ngx_int_t ngx_http_purser_turn_away(
+    ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx, enum refusal refusal);
+ngx_int_t ngx_http_purser_failed_handler(ngx_http_request_t *r);
 /* Sends a JSON body of ours. */
 ngx_int_t ngx_http_purser_send_json(ngx_http_request_t *r, ngx_uint_t status, ngx_buf_t *b);
 ngx_int_t ngx_http_purser_add_header(ngx_http_request_t *r, struct str key, struct str value);

@@ -24,7 +24,8 @@ static ngx_command_t ngx_http_purser_commands[] = {
     /* purser_keys PATH: the socket where purserd hands out the platform's keys */
     {ngx_string("purser_keys"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_slot,
         NGX_HTTP_MAIN_CONF_OFFSET, offsetof(ngx_http_purser_main_conf_t, keys_path), NULL},
-    /* purser call|free DIALECT PATH, purser again|models|unknown|error DIALECT: what a location is */
+    /* purser call|free DIALECT PATH, purser again|models|unknown|failed|error DIALECT: what a
+     * location is */
     {ngx_string("purser"), NGX_HTTP_LOC_CONF | NGX_CONF_TAKE23, ngx_http_purser_role,
         NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     /* purser_upstream: calls to it have the time-outs of their provider; the last line of a block */
@@ -76,6 +77,7 @@ ngx_http_purser_role(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         {STR_INIT("again"), NGX_HTTP_PURSER_AGAIN, 0, NULL},
         {STR_INIT("models"), NGX_HTTP_PURSER_MODELS, 0, ngx_http_purser_models_handler},
         {STR_INIT("unknown"), NGX_HTTP_PURSER_UNKNOWN, 0, ngx_http_purser_unknown_handler},
+        {STR_INIT("failed"), NGX_HTTP_PURSER_FAILED, 0, ngx_http_purser_failed_handler},
         {STR_INIT("error"), NGX_HTTP_PURSER_ERROR, 0, ngx_http_purser_error_handler},
     };
     ngx_http_purser_loc_conf_t *lcf = conf;
@@ -89,7 +91,7 @@ ngx_http_purser_role(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         !str_equal(ngx_http_purser_str(args[1]), roles[i].name))
         i++;
     if (i == sizeof(roles) / sizeof(roles[0]))
-        return "takes call, free, again, models, unknown or error";
+        return "takes call, free, again, models, unknown, failed or error";
     if (!dialect_from_name(ngx_http_purser_str(args[2]), &dialect))
         return "names an unknown dialect";
     if (cf->args->nelts != 3 + roles[i].has_path)

@@ -102,12 +102,17 @@ ngx_http_purser_swallow(ngx_chain_t *in)
         in->buf->pos = in->buf->last;
 }
 
-/* What the call has cost so far, as it would be booked now. */
+/*
+ * What the call has cost so far, as it would be booked now; 0 while the vendor has not told its
+ * input: a bound says nothing about how much of it is used up.
+ */
 static int64_t
 ngx_http_purser_cost_so_far(const ngx_http_purser_ctx_t *ctx)
 {
     struct recorder_progress p = ctx->progress;
 
+    if ((ctx->meter.flags & USAGE_INPUT_SEEN) == 0)
+        return 0;
     p.end = RECORDER_CLIENT_LEFT;
     p.counts = ctx->meter.counts;
     p.text_bytes = ctx->meter.text_bytes;

@@ -1,5 +1,7 @@
 #include "ledger/tally.h"
 
+#include "store/budget_lease.h"
+
 #include <time.h>
 
 enum { TRIES = 200, PAUSE_NS = 100000 };
@@ -9,6 +11,7 @@ struct tally {
     const struct counters *counters;
     const struct budget_row *budget;
     uint32_t slot;
+    bool here_only; /* other nodes have leases of their own */
     int64_t now_ms;
     int64_t booked; /* by the ledger */
     int64_t done, open;
@@ -20,6 +23,8 @@ booked_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct tally *t = ctx;
 
+    if (t->here_only)
+        return budget_row_spent_here(tx, t->budget, t->now_ms, &t->booked, e);
     return budget_row_spent(tx, t->budget, t->now_ms, &t->booked, e);
 }
 
@@ -101,8 +106,12 @@ enum err
 tally_budget(struct store *s, const struct recorder *r, struct counters *c,
     const struct budget_row *b, uint32_t slot, bool *ret_done, struct error *e)
 {
-    struct tally t = {
-        .recorder = r, .counters = c, .budget = b, .slot = slot, .now_ms = clock_ms()};
+    struct tally t = {.recorder = r,
+        .counters = c,
+        .budget = b,
+        .slot = slot,
+        .here_only = b->hard && store_is_shared(s),
+        .now_ms = clock_ms()};
     const struct timespec pause = {.tv_nsec = PAUSE_NS};
     bool done = false;
     enum err err = store_read(s, booked_tx, &t, e);

@@ -1,6 +1,8 @@
 #include "registry/loader.h"
 
 #include "base/cleanup.h"
+#include "core/policy.h"
+#include "core/recorder.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -62,6 +64,54 @@ read_route(struct loader *l, const struct yaml_node *map, uint32_t *ret_provider
     return ERR_OK;
 }
 
+/* Of one date no more rows than a call in flight can hold; more would refuse every call. */
+static enum err
+check_rows(struct loader *l, const struct yaml_node *id, const struct registry_vendor_model *model,
+    size_t tiers_max, struct error *e)
+{
+    const struct price *rows =
+        (const struct price *)(const void *)((const char *)block_registry(&l->block) +
+            model->prices.off);
+    struct str name = text_of(l, model->id);
+    size_t tiers = 0;
+
+    if (model->prices.n > POLICY_PRICES_MAX)
+        return yaml_fail(&l->doc, id, e,
+            "platform id \"%.*s\": model \"%.*s\" has more than %d prices", STR_ARG(id->text),
+            STR_ARG(name), POLICY_PRICES_MAX);
+    for (uint32_t i = 0; i < model->prices.n; i++) {
+        tiers = i > 0 && rows[i].from_ms == rows[i - 1].from_ms ? tiers + 1 : 1;
+        if (tiers > tiers_max)
+            return yaml_fail(&l->doc, id, e,
+                "platform id \"%.*s\": model \"%.*s\" has more than %zu prices of one date",
+                STR_ARG(id->text), STR_ARG(name), tiers_max);
+    }
+    return ERR_OK;
+}
+
+/* What the vendor may bill instead of the model that it is asked for. */
+static enum err
+check_billed(struct loader *l, const struct yaml_node *id, const struct registry_provider *p,
+    const struct registry_vendor_model *asked, struct error *e)
+{
+    const struct registry_vendor_model *models =
+        registry_vendor_models(block_registry(&l->block), p);
+    enum err err = ERR_OK;
+
+    if (!p->bills_answered)
+        return ERR_OK;
+    if (p->models.n > POLICY_BILLED_MAX + 1)
+        return yaml_fail(&l->doc, id, e,
+            "platform id \"%.*s\": provider \"%.*s\" bills the model it answers with "
+            "(bills_answered_model), so it may list at most %d models",
+            STR_ARG(id->text), STR_ARG(text_of(l, p->name)), POLICY_BILLED_MAX + 1);
+    for (uint32_t i = 0; i < p->models.n && err == ERR_OK; i++) {
+        if (&models[i] != asked)
+            err = check_rows(l, id, &models[i], RECORDER_BILLED_TIERS_MAX, e);
+    }
+    return err;
+}
+
 /* A target without price or maximum of output cannot be offered. */
 static enum err
 price_target(struct loader *l, const struct yaml_node *id, struct str vendor_model,
@@ -79,6 +129,9 @@ price_target(struct loader *l, const struct yaml_node *id, struct str vendor_mod
         return yaml_fail(&l->doc, id, e,
             "platform id \"%.*s\" needs a max_output at provider \"%.*s\", model \"%.*s\"",
             STR_ARG(id->text), STR_ARG(provider), STR_ARG(vendor_model));
+    if (check_rows(l, id, model, RECORDER_TIERS_MAX, e) != ERR_OK ||
+        check_billed(l, id, &l->providers[t->provider], model, e) != ERR_OK)
+        return e->code;
     t->max_output = model->max_output;
     t->max_prompt = model->max_prompt;
     t->prices = model->prices;

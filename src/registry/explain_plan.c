@@ -153,7 +153,10 @@ add_file_content(struct buf *out, const struct env_file *file)
     for (size_t i = 0; i < file->parts_n; i++) {
         const struct env_part *part = &file->parts[i];
 
-        buf_addf(out, part->is_variable ? "${%.*s}" : "%.*s", STR_ARG(part->text));
+        if (part->of == ENV_PART_WORKSPACE_TOKEN)
+            buf_add(out, STR("(the workspace token of this start)"));
+        else
+            buf_addf(out, part->of == ENV_PART_VARIABLE ? "${%.*s}" : "%.*s", STR_ARG(part->text));
     }
 }
 

@@ -41,7 +41,7 @@ enum err loader_read_models(struct loader *l, const struct yaml_node *provider, 
     struct error *e) MUST_CHECK;
 /* Decimal USD -> micro-USD, exactly. False with more than six decimals. */
 bool loader_parse_usd(struct str text, int64_t *ret);
-/* read_routing.c: time-outs, and what happens when a client leaves. */
+/* read_routing.c: time-outs, what happens when a client leaves, which model is billed. */
 enum err loader_read_routing(struct loader *l, const struct yaml_node *provider,
     struct registry_provider *p, struct error *e) MUST_CHECK;
 /* read_runtime.c: runtimes, their arms and launch hints. */

@@ -92,7 +92,7 @@ read_price(const struct loader *l, const struct yaml_node *map, struct price *p,
 {
     static const struct str fields[] = {STR_INIT("from"), STR_INIT("above_tokens"),
         STR_INIT("input"), STR_INIT("output"), STR_INIT("cache_read"), STR_INIT("cache_write_5m"),
-        STR_INIT("cache_write_1h")};
+        STR_INIT("cache_write_1h"), STR_INIT("web_search")};
     struct str from = STR("");
     enum err err = yaml_check_map(&l->doc, map, "a price", fields, COUNT(fields), e);
 
@@ -115,6 +115,10 @@ read_price(const struct loader *l, const struct yaml_node *map, struct price *p,
         err = read_rate(l, map, STR("cache_write_5m"), YAML_OPTIONAL, &p->cache_write_5m, e);
     if (err == ERR_OK)
         err = read_rate(l, map, STR("cache_write_1h"), YAML_OPTIONAL, &p->cache_write_1h, e);
+    if (err == ERR_OK)
+        err = read_rate(l, map, STR("web_search"), YAML_OPTIONAL, &p->web_search, e);
+    /* It is listed for a thousand uses, and kept for a million. */
+    p->web_search *= 1000;
     return err;
 }
 

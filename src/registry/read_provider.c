@@ -374,7 +374,8 @@ read_provider(
         STR_INIT("kind"), STR_INIT("auth_env"), STR_INIT("auth_token_env"),
         STR_INIT("base_url_env"), STR_INIT("other_env"), STR_INIT("key_prefixes"),
         STR_INIT("model_prefix_match"), STR_INIT("upstream_vendor"), STR_INIT("endpoints"),
-        STR_INIT("verify"), STR_INIT("models"), STR_INIT("timeouts"), STR_INIT("on_client_abort")};
+        STR_INIT("verify"), STR_INIT("models"), STR_INIT("timeouts"), STR_INIT("on_client_abort"),
+        STR_INIT("bills_answered_model")};
     enum err err = yaml_check_map(&l->doc, map, "a provider", fields, COUNT(fields), e);
 
     if (err == ERR_OK)

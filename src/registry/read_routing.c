@@ -80,7 +80,14 @@ enum err
 loader_read_routing(struct loader *l, const struct yaml_node *provider, struct registry_provider *p,
     struct error *e)
 {
+    bool bills_answered = false;
     enum err err = read_timeouts(l, provider, p, e);
 
-    return err == ERR_OK ? read_on_client_abort(l, provider, p, e) : err;
+    if (err == ERR_OK)
+        err = read_on_client_abort(l, provider, p, e);
+    if (err == ERR_OK)
+        err = yaml_get_bool(
+            &l->doc, provider, STR("bills_answered_model"), YAML_OPTIONAL, &bills_answered, e);
+    p->bills_answered = bills_answered;
+    return err;
 }

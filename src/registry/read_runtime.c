@@ -1,7 +1,10 @@
 #include "core/envplan.h"
+#include "core/lifecycle.h"
 #include "registry/loader.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+enum { START_TIMEOUT_MAX_S = 86400 };
 
 static void
 remember_ids(struct loader *l, uint32_t runtime, uint32_t arm, const struct yaml_node *models)
@@ -127,6 +130,36 @@ read_dialect(
     return ERR_OK;
 }
 
+/* How its agents are looked after; what is left out is unset. */
+static enum err
+read_care(
+    struct loader *l, const struct yaml_node *map, struct registry_runtime *rt, struct error *e)
+{
+    struct str ready = STR(""), restart = STR("");
+    enum workspace_readiness readiness = READINESS_UNSET;
+    enum workspace_restart policy = RESTART_UNSET;
+    int64_t seconds = 0;
+    enum err err = yaml_get_text(&l->doc, map, STR("readiness"), YAML_OPTIONAL, &ready, e);
+
+    if (err == ERR_OK)
+        err = yaml_get_text(&l->doc, map, STR("restart"), YAML_OPTIONAL, &restart, e);
+    if (err == ERR_OK)
+        err = yaml_get_i64(
+            &l->doc, map, STR("start_timeout"), YAML_OPTIONAL, 1, START_TIMEOUT_MAX_S, &seconds, e);
+    if (err != ERR_OK)
+        return err;
+    if (!workspace_readiness_from_name(ready, &readiness))
+        return yaml_fail(
+            &l->doc, yaml_find(map, STR("readiness")), e, "readiness is process or register");
+    if (!workspace_restart_from_name(restart, &policy))
+        return yaml_fail(
+            &l->doc, yaml_find(map, STR("restart")), e, "restart is never, on-failure or always");
+    rt->readiness = readiness;
+    rt->restart = policy;
+    rt->start_timeout_ms = seconds * 1000;
+    return ERR_OK;
+}
+
 static enum err
 read_hints(
     struct loader *l, const struct yaml_node *map, struct registry_runtime *rt, struct error *e)
@@ -144,7 +177,7 @@ read_hints(
     if (err == ERR_OK)
         err = loader_read_names(
             l, map, STR("platform_model_env"), YAML_OPTIONAL, &rt->platform_model_env, e);
-    return err;
+    return err == ERR_OK ? read_care(l, map, rt, e) : err;
 }
 
 static enum err
@@ -154,6 +187,7 @@ read_runtime(
     static const struct str fields[] = {STR_INIT("dialect"), STR_INIT("anthropic_native"),
         STR_INIT("command"), STR_INIT("base_env"), STR_INIT("required_env"), STR_INIT("precedence"),
         STR_INIT("model_env"), STR_INIT("platform_model_env"), STR_INIT("files"),
+        STR_INIT("readiness"), STR_INIT("restart"), STR_INIT("start_timeout"),
         STR_INIT("providers")};
     enum err err = yaml_check_map(&l->doc, map, "a runtime", fields, COUNT(fields), e);
 

@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "core/lifecycle.h"
 
 #include <sodium.h>
 
@@ -41,20 +42,30 @@ texts(const struct registry *r, struct rlist list)
     return array;
 }
 
+/* A number that was given: what says nothing is left out, and changes no fingerprint. */
+static void
+set_number(json_t *object, const char *key, int64_t value)
+{
+    if (value != 0)
+        json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
 json_t *
 registry_json_prices(const struct registry *r, struct rlist list)
 {
     const struct price *rows = (const struct price *)(const void *)((const char *)r + list.off);
     json_t *array = json_array();
 
-    for (uint32_t i = 0; i < list.n; i++)
-        json_array_append_new(array,
-            json_pack("{sI sI sI sI sI sI sI}", "from_ms", (json_int_t)rows[i].from_ms,
-                "above_tokens", (json_int_t)rows[i].above_tokens, "input",
-                (json_int_t)rows[i].input, "output", (json_int_t)rows[i].output, "cache_read",
-                (json_int_t)rows[i].cache_read, "cache_write_5m",
-                (json_int_t)rows[i].cache_write_5m, "cache_write_1h",
-                (json_int_t)rows[i].cache_write_1h));
+    for (uint32_t i = 0; i < list.n; i++) {
+        json_t *row = json_pack("{sI sI sI sI sI sI sI}", "from_ms", (json_int_t)rows[i].from_ms,
+            "above_tokens", (json_int_t)rows[i].above_tokens, "input", (json_int_t)rows[i].input,
+            "output", (json_int_t)rows[i].output, "cache_read", (json_int_t)rows[i].cache_read,
+            "cache_write_5m", (json_int_t)rows[i].cache_write_5m, "cache_write_1h",
+            (json_int_t)rows[i].cache_write_1h);
+
+        set_number(row, "web_search", rows[i].web_search);
+        json_array_append_new(array, row);
+    }
     return array;
 }
 
@@ -72,14 +83,6 @@ endpoints(const struct registry *r, const struct registry_provider *p)
                     text(auth_header_name((enum auth_header)endpoint->header))));
     }
     return object;
-}
-
-/* A number that was given: what says nothing is left out, and changes no fingerprint. */
-static void
-set_number(json_t *object, const char *key, int64_t value)
-{
-    if (value != 0)
-        json_object_set_new(object, key, json_integer((json_int_t)value));
 }
 
 static json_t *
@@ -118,6 +121,7 @@ add_routing(json_t *object, const struct registry_provider *p)
     set_number(timeouts, "idle_ms", p->idle_ms);
     set_number(drain, "drain_ms", p->drain_ms);
     set_number(drain, "max_nano_usd", p->drain_nano_usd);
+    set_number(object, "bills_answered_model", p->bills_answered);
     if (json_object_size(timeouts) > 0)
         json_object_set(object, "timeouts", timeouts);
     if (json_object_size(drain) > 0)
@@ -180,6 +184,20 @@ files(const struct registry *r, const struct registry_runtime *rt)
     return array;
 }
 
+/* As add_routing(): what the registry leaves to us is left out. */
+static void
+add_care(json_t *object, const struct registry_runtime *rt)
+{
+    struct str ready = workspace_readiness_name((enum workspace_readiness)rt->readiness);
+    struct str restart = workspace_restart_name((enum workspace_restart)rt->restart);
+
+    if (ready.n > 0)
+        json_object_set_new(object, "readiness", text(ready));
+    if (restart.n > 0)
+        json_object_set_new(object, "restart", text(restart));
+    set_number(object, "start_timeout", rt->start_timeout_ms / 1000);
+}
+
 json_t *
 registry_json_runtime(const struct registry *r, const struct registry_runtime *rt)
 {
@@ -195,6 +213,7 @@ registry_json_runtime(const struct registry *r, const struct registry_runtime *r
     json_object_set_new(object, "model_env", texts(r, rt->model_env));
     json_object_set_new(object, "platform_model_env", texts(r, rt->platform_model_env));
     json_object_set_new(object, "files", files(r, rt));
+    add_care(object, rt);
     json_object_set_new(object, "providers", arms(r, rt));
     return object;
 }

@@ -1,5 +1,6 @@
 #include "store/audit_row.h"
 
+#include "store/anchor_row.h"
 #include "store/chain.h"
 #include "store/org_row.h"
 #include "store/query.h"
@@ -107,6 +108,7 @@ audit_row_list(struct store_tx *tx, const struct audit_filter *f, size_t skip, s
 /* A chain is there when it has a head or an entry: one without the other is wrong, not absent. */
 #define CHAINS(org)                                                                                \
     "SELECT org_id, node_id, chain FROM heads WHERE chain IN ('decision', 'ledger')" org           \
+    " UNION SELECT org_id, node_id, chain FROM anchors WHERE 1 = 1" org                            \
     " UNION SELECT org_id, node_id, 'decision' FROM decisions WHERE 1 = 1" org                     \
     " UNION SELECT org_id, node_id, 'ledger' FROM ledger WHERE 1 = 1" org " ORDER BY 1, 2, 3"
 
@@ -152,6 +154,7 @@ static enum err
 verify(struct store_tx *tx, struct audit_chain *c, struct arena *a, struct error *e)
 {
     struct chain chain = {audit_type_name(c->type).p, c->org, c->node};
+    struct anchor_row anchor;
     struct chain_link head = {0};
     enum err code = chain_head(tx, &chain, &head, e);
 
@@ -159,6 +162,16 @@ verify(struct store_tx *tx, struct audit_chain *c, struct arena *a, struct error
         return code;
     c->entries = head.seq;
     memcpy(c->head, head.hash, sizeof(c->head));
+    if (anchor_row_get(tx, c->org, c->node, c->type, &anchor, e) != ERR_OK ||
+        anchor_row_verify(tx, &anchor, a, &c->why, e) != ERR_OK)
+        return e->code;
+    c->pruned = anchor.seq;
+    c->pruned_until_ms = anchor.until_ms;
+    c->pruned_ms = anchor.pruned_ms;
+    c->pruned_checkpoint = anchor.checkpoint;
+    c->valid = c->why.n == 0;
+    if (!c->valid)
+        return ERR_OK;
     return c->type == AUDIT_DECISION
         ? decision_chain_verify(tx, c->org, c->node, 0, a, &c->valid, &c->why, e)
         : ledger_chain_verify(tx, c->org, c->node, 0, a, &c->valid, &c->why, e);

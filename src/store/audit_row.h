@@ -48,12 +48,15 @@ struct audit_chain {
     struct str slug; /* the org's; empty: it is gone */
     int64_t entries; /* as the head counts them */
     uint8_t head[CHAIN_HASH_BYTES];
+    int64_t pruned; /* so many of them, the first ones, were removed for their age */
+    int64_t pruned_until_ms, pruned_ms; /* booked before, removed at; 0: none were */
+    int64_t pruned_checkpoint;          /* the one that covers them */
     bool valid;
     struct str why; /* not valid: which entry is the first bad one, and what is wrong with it */
 };
 
 /*
- * Walks every chain of the org from its first entry to its head. org zero: of all orgs, also of
+ * Walks every chain of the org from its anchor, or its first entry, to its head. org zero: of all orgs, also of
  * those that are gone (for the admin's audit only).
  */
 enum err audit_chain_list(struct store_tx *tx, struct id org, struct arena *a,

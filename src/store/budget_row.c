@@ -1,6 +1,7 @@
 #include "store/budget_row.h"
 
 #include "store/ledger_row.h"
+#include "store/prune.h"
 #include "store/query.h"
 
 #define COLUMNS "id, org_id, workspace_id, period, mode, limit_nano_usd"
@@ -212,12 +213,39 @@ budget_row_spent(struct store_tx *tx, const struct budget_row *b, int64_t now_ms
     int64_t number = budget_period_number(b->period, now_ms);
     int64_t end = b->period == BUDGET_TOTAL ? 0 : budget_period_start(b->period, number + 1);
     struct ledger_totals t;
+    int64_t pruned = 0;
     enum err err = ledger_row_totals(
         tx, b->org, b->workspace, budget_period_start(b->period, number), end, &t, e);
 
+    if (err == ERR_OK && b->period == BUDGET_TOTAL)
+        err = prune_spent(tx, b->org, b->workspace, &pruned, e);
     if (err == ERR_OK)
-        *ret_nano_usd = t.cost_nano_usd;
+        *ret_nano_usd = t.cost_nano_usd + pruned;
     return err;
+}
+
+enum err
+budget_row_spent_here(struct store_tx *tx, const struct budget_row *b, int64_t now_ms,
+    int64_t *ret_nano_usd, struct error *e)
+{
+#define SPENT_HERE                                                                                 \
+    "SELECT CAST(COALESCE(SUM(cost_nano_usd), 0) AS BIGINT) FROM ledger WHERE org_id = $1"         \
+    " AND node_id = $2 AND opened_ms >= $3 AND opened_ms < $4"
+    bool whole_org = id_is_zero(b->workspace), total = b->period == BUDGET_TOTAL;
+    int64_t number = budget_period_number(b->period, now_ms), sum;
+    struct query q = query_start(tx, whole_org ? SPENT_HERE : SPENT_HERE " AND workspace_id = $5");
+
+    query_id(&q, b->org);
+    query_id(&q, store_tx_node(tx));
+    query_int(&q, budget_period_start(b->period, number));
+    query_int(&q, total ? INT64_MAX : budget_period_start(b->period, number + 1));
+    if (!whole_org)
+        query_id(&q, b->workspace);
+    sum = query_row(&q) ? query_get_int(&q) : 0;
+    if (query_end(&q, e) != ERR_OK)
+        return e->code;
+    *ret_nano_usd = sum;
+    return ERR_OK;
 }
 
 enum err

@@ -56,6 +56,10 @@ enum err budget_row_list(struct store_tx *tx, struct id org, struct id workspace
 enum err budget_row_spent(struct store_tx *tx, const struct budget_row *b, int64_t now_ms,
     int64_t *ret_nano_usd, struct error *e) MUST_CHECK;
 
+/* The same of what this node's gateway has spent: the lease of a shared hard budget covers it. */
+enum err budget_row_spent_here(struct store_tx *tx, const struct budget_row *b, int64_t now_ms,
+    int64_t *ret_nano_usd, struct error *e) MUST_CHECK;
+
 /* Notes that a threshold was told. *ret_new false: it was told before, in the same period. */
 enum err budget_alert_note(struct store_tx *tx, struct id budget, int64_t period_number,
     int percent, bool *ret_new, struct error *e) MUST_CHECK;

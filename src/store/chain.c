@@ -4,11 +4,11 @@
 
 #include "store/query.h"
 
-enum err
-chain_head(struct store_tx *tx, const struct chain *c, struct chain_link *ret, struct error *e)
+static enum err
+read_link(struct store_tx *tx, const char *sql, const struct chain *c, struct chain_link *ret,
+    struct error *e)
 {
-    struct query q = query_start(
-        tx, "SELECT seq, hash FROM heads WHERE org_id = $1 AND node_id = $2 AND chain = $3");
+    struct query q = query_start(tx, sql);
     struct chain_link link = {0};
 
     query_id(&q, c->org);
@@ -22,6 +22,21 @@ chain_head(struct store_tx *tx, const struct chain *c, struct chain_link *ret, s
         return e->code;
     *ret = link;
     return ERR_OK;
+}
+
+enum err
+chain_head(struct store_tx *tx, const struct chain *c, struct chain_link *ret, struct error *e)
+{
+    return read_link(tx,
+        "SELECT seq, hash FROM heads WHERE org_id = $1 AND node_id = $2 AND chain = $3", c, ret, e);
+}
+
+enum err
+chain_anchor(struct store_tx *tx, const struct chain *c, struct chain_link *ret, struct error *e)
+{
+    return read_link(tx,
+        "SELECT seq, hash FROM anchors WHERE org_id = $1 AND node_id = $2 AND chain = $3", c, ret,
+        e);
 }
 
 enum err
@@ -43,7 +58,9 @@ chain_link_at(struct store_tx *tx, const struct chain *c, int64_t seq, struct ch
     }
     if (query_end(&q, e) != ERR_OK && !q.garbled)
         return e->code;
-    *ret = q.garbled ? (struct chain_link){0} : link;
+    if (link.seq == 0 && chain_anchor(tx, c, &link, e) != ERR_OK)
+        return e->code;
+    *ret = q.garbled || link.seq != seq ? (struct chain_link){0} : link;
     return ERR_OK;
 }
 
@@ -102,7 +119,9 @@ wrong(struct chain_walk *w, int64_t at, const char *why)
 enum err
 chain_walk_begin(struct store_tx *tx, struct chain_walk *w, int64_t only, struct error *e)
 {
-    if (only <= 1)
+    if (only == 0)
+        return chain_anchor(tx, w->chain, &w->last, e);
+    if (only == 1)
         return ERR_OK;
     if (chain_link_at(tx, w->chain, only - 1, &w->last, e) != ERR_OK)
         return e->code;

@@ -26,9 +26,12 @@ struct chain_link {
 /* The last link; seq 0 when there is none. */
 enum err chain_head(
     struct store_tx *tx, const struct chain *c, struct chain_link *ret, struct error *e) MUST_CHECK;
-/* The link of the entry that stands at seq now; seq 0 when there is none. */
+/* The link of the entry that stands, or is anchored, at seq now; seq 0 when there is none. */
 enum err chain_link_at(struct store_tx *tx, const struct chain *c, int64_t seq,
     struct chain_link *ret, struct error *e) MUST_CHECK;
+/* The last entry that was removed for its age (store/anchor_row.h); seq 0: none was. */
+enum err chain_anchor(
+    struct store_tx *tx, const struct chain *c, struct chain_link *ret, struct error *e) MUST_CHECK;
 /* The link that would follow prev with these bytes. Pure. */
 struct chain_link chain_next(
     const struct chain *c, const struct chain_link *prev, struct str bytes);
@@ -44,7 +47,7 @@ struct chain_walk {
     int64_t at;      /* seq where it went wrong */
 };
 
-/* only 0: from the first link; otherwise from the one before that entry. */
+/* only 0: from the anchor, or the first link; otherwise from the one before that entry. */
 enum err chain_walk_begin(
     struct store_tx *tx, struct chain_walk *w, int64_t only, struct error *e) MUST_CHECK;
 /*
@@ -53,6 +56,11 @@ enum err chain_walk_begin(
  */
 void chain_walk_step(struct chain_walk *w, int64_t seq, const uint8_t prev[static CHAIN_HASH_BYTES],
     const uint8_t hash[static CHAIN_HASH_BYTES], struct str stored, struct str rebuilt);
+/* Steps over all stored entries from one to another, of the kind of chain they are written for. */
+enum err ledger_chain_walk(struct store_tx *tx, struct chain_walk *w, int64_t from, int64_t to,
+    struct error *e) MUST_CHECK;
+enum err decision_chain_walk(struct store_tx *tx, struct chain_walk *w, int64_t from, int64_t to,
+    struct error *e) MUST_CHECK;
 /* A stored entry that can not even be decoded. */
 void chain_walk_garbled(struct chain_walk *w);
 /*

@@ -1,7 +1,9 @@
 #include "store/checkpoint_row.h"
 
 #include "base/buf.h"
+#include "store/anchor_row.h"
 #include "store/chain.h"
+#include "store/org_deletion_row.h"
 #include "store/query.h"
 
 #include <sodium.h>
@@ -153,6 +155,42 @@ checkpoint_row_list(struct store_tx *tx, struct id org, struct id node, int64_t 
 }
 
 enum err
+checkpoint_row_behind(struct store_tx *tx, const struct checkpoint_row *chain, int64_t seq,
+    size_t max, struct arena *a, struct checkpoint_row **ret, size_t *ret_n, struct error *e)
+{
+    struct query q = query_start(tx,
+        "SELECT " COLUMNS " FROM checkpoints WHERE org_id = $1 AND node_id = $2 AND chain = $3"
+        " AND seq > $4 ORDER BY seq LIMIT $5");
+
+    query_id(&q, chain->org);
+    query_id(&q, chain->node);
+    query_text(&q, audit_type_name(chain->chain));
+    query_int(&q, seq);
+    query_int(&q, (int64_t)max);
+    return decode_all(&q, a, ret, ret_n, e);
+}
+
+enum err
+checkpoint_row_get(struct store_tx *tx, struct id node, int64_t number, struct checkpoint_row *ret,
+    struct error *e)
+{
+    struct query q =
+        query_start(tx, "SELECT " COLUMNS " FROM checkpoints WHERE node_id = $1 AND number = $2");
+    struct checkpoint_row c = {0};
+    bool found;
+
+    query_id(&q, node);
+    query_int(&q, number);
+    found = query_row(&q);
+    if (found)
+        c = decode(&q);
+    if (query_end_found(&q, found, "checkpoint", e) != ERR_OK)
+        return e->code;
+    *ret = c;
+    return ERR_OK;
+}
+
+enum err
 checkpoint_row_newest(struct store_tx *tx, struct id org, struct arena *a,
     struct checkpoint_row **ret, size_t *ret_n, struct error *e)
 {
@@ -174,18 +212,28 @@ checkpoint_row_verify(struct store_tx *tx, const struct checkpoint_row *c, struc
     struct str *ret_why, struct error *e)
 {
     const struct chain chain = {audit_type_name(c->chain).p, c->org, c->node};
+    struct anchor_row anchor = {0};
     struct chain_link now;
     struct str why = STR("");
+    bool gone = false; /* with its whole org */
 
-    if (chain_link_at(tx, &chain, c->seq, &now, e) != ERR_OK)
+    if (chain_link_at(tx, &chain, c->seq, &now, e) != ERR_OK ||
+        (now.seq == 0 &&
+            org_deletion_row_took(tx, c->org, c->chain == AUDIT_LEDGER, &gone, e) != ERR_OK) ||
+        (now.seq == 0 && anchor_row_get(tx, c->org, c->node, c->chain, &anchor, e) != ERR_OK))
         return e->code;
     if (!checkpoint_is_signed(c))
         why = arena_printf(
             a, "checkpoint %lld was altered: its signature does not fit", (long long)c->number);
-    else if (now.seq == 0)
+    else if (anchor.seq >= c->seq) {
+        if (memcmp(anchor.public_key, c->public_key, sizeof(c->public_key)) != 0)
+            why = arena_printf(a,
+                "%.*s entry %lld of checkpoint %lld was removed by somebody who has another key",
+                STR_ARG(audit_type_name(c->chain)), (long long)c->seq, (long long)c->number);
+    } else if (now.seq == 0 && !gone)
         why = arena_printf(a, "%.*s entry %lld was there at checkpoint %lld and is missing",
             STR_ARG(audit_type_name(c->chain)), (long long)c->seq, (long long)c->number);
-    else if (memcmp(now.hash, c->hash, sizeof(now.hash)) != 0)
+    else if (now.seq != 0 && memcmp(now.hash, c->hash, sizeof(now.hash)) != 0)
         why = arena_printf(a, "%.*s entry %lld is another one than at checkpoint %lld",
             STR_ARG(audit_type_name(c->chain)), (long long)c->seq, (long long)c->number);
     *ret_why = why;

@@ -48,9 +48,18 @@ enum err checkpoint_row_list(struct store_tx *tx, struct id org, struct id node,
 enum err checkpoint_row_newest(struct store_tx *tx, struct id org, struct arena *a,
     struct checkpoint_row **ret, size_t *ret_n, struct error *e) MUST_CHECK;
 
+/* Those of one chain behind entry seq, oldest first. */
+enum err checkpoint_row_behind(struct store_tx *tx, const struct checkpoint_row *chain, int64_t seq,
+    size_t max, struct arena *a, struct checkpoint_row **ret, size_t *ret_n,
+    struct error *e) MUST_CHECK;
+/* The one of that number. ERR_NOT_FOUND. */
+enum err checkpoint_row_get(struct store_tx *tx, struct id node, int64_t number,
+    struct checkpoint_row *ret, struct error *e) MUST_CHECK;
+
 /*
  * Holds what the checkpoint says against the chains as they are now. *ret_why (arena) is empty when
- * they agree.
+ * they agree. Of an entry that was removed for its age only the anchor can speak: it must be signed
+ * with the checkpoint's own key.
  */
 enum err checkpoint_row_verify(struct store_tx *tx, const struct checkpoint_row *c, struct arena *a,
     struct str *ret_why, struct error *e) MUST_CHECK;

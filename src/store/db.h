@@ -52,6 +52,8 @@ struct db_driver {
      * Sends the text $1 to who listens when the transaction commits; and listens. NULL: it cannot.
      */
     const char *notify_sql, *listen_sql;
+    /* Gives 1 when the number $1 is this connection's while it lives, 0: another's. NULL: no need. */
+    const char *claim_sql;
     /* Writes a consistent copy to the file $1; NULL: the engine has tools of its own. */
     const char *backup_sql;
     const char *check_sql; /* gives 'ok', or what is broken */

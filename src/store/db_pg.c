@@ -343,6 +343,7 @@ const struct db_driver db_pg = {
     .migration_lock_sql = "SELECT pg_advisory_lock(8104636957719492)",
     .notify_sql = "SELECT pg_notify('purser', $1)",
     .listen_sql = "LISTEN purser",
+    .claim_sql = "SELECT CAST(CAST(pg_try_advisory_lock($1) AS INT) AS BIGINT)",
     /* Chains are per node: two writers of one node would mostly make each other start again. */
     .one_writer = true,
     .open = pg_open,

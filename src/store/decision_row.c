@@ -188,23 +188,18 @@ decision_row_list(struct store_tx *tx, const struct decision_filter *f, size_t m
 }
 
 enum err
-decision_chain_verify(struct store_tx *tx, struct id org, struct id node, int64_t only,
-    struct arena *a, bool *ret_valid, struct str *ret_why, struct error *e)
+decision_chain_walk(
+    struct store_tx *tx, struct chain_walk *w, int64_t from, int64_t to, struct error *e)
 {
-    struct chain c = {"decision", org, node};
-    struct chain_walk walk = {.chain = &c};
-    struct query q;
-
-    if (chain_walk_begin(tx, &walk, only, e) != ERR_OK)
-        return e->code;
-    q = query_start(tx,
+    struct query q = query_start(tx,
         "SELECT prev_hash, " COLUMNS
         " FROM decisions WHERE org_id = $1 AND node_id = $2 AND seq >= $3 AND seq <= $4"
         " ORDER BY seq");
-    query_id(&q, org);
-    query_id(&q, node);
-    query_int(&q, only);
-    query_int(&q, only == 0 ? INT64_MAX : only);
+
+    query_id(&q, w->chain->org);
+    query_id(&q, w->chain->node);
+    query_int(&q, from);
+    query_int(&q, to);
     while (query_row(&q)) {
         AUTO_ARENA struct arena row = {0};
         AUTO_BUF struct buf canonical;
@@ -216,11 +211,22 @@ decision_chain_verify(struct store_tx *tx, struct id org, struct id node, int64_
         buf_init(&canonical, DECISION_CANONICAL_MAX);
         add_canonical(&canonical, &d);
         if (q.garbled)
-            chain_walk_garbled(&walk);
+            chain_walk_garbled(w);
         else
-            chain_walk_step(&walk, d.seq, prev, d.hash, buf_str(&canonical), buf_str(&canonical));
+            chain_walk_step(w, d.seq, prev, d.hash, buf_str(&canonical), buf_str(&canonical));
     }
-    if (query_end(&q, e) != ERR_OK && !q.garbled)
+    return query_end(&q, e) != ERR_OK && !q.garbled ? e->code : ERR_OK;
+}
+
+enum err
+decision_chain_verify(struct store_tx *tx, struct id org, struct id node, int64_t only,
+    struct arena *a, bool *ret_valid, struct str *ret_why, struct error *e)
+{
+    struct chain c = {"decision", org, node};
+    struct chain_walk walk = {.chain = &c};
+
+    if (chain_walk_begin(tx, &walk, only, e) != ERR_OK ||
+        decision_chain_walk(tx, &walk, only, only == 0 ? INT64_MAX : only, e) != ERR_OK)
         return e->code;
     return chain_walk_told(tx, &walk, only, "decision record", a, ret_valid, ret_why, e);
 }

@@ -1,6 +1,7 @@
 #include "store/event_row.h"
 
 #include "store/query.h"
+#include "store/watch.h"
 
 /* Counted in table heads, so that a follower who saw number n has seen all below it. */
 static enum err
@@ -24,6 +25,7 @@ take_number(struct store_tx *tx, struct id org, int64_t *ret, struct error *e)
 enum err
 event_row_append(struct store_tx *tx, const struct event_row *ev, int64_t *ret_seq, struct error *e)
 {
+    char org[ID_TEXT_BYTES];
     int64_t seq = 0;
     struct query q;
 
@@ -41,6 +43,9 @@ event_row_append(struct store_tx *tx, const struct event_row *ev, int64_t *ret_s
     if (query_run(&q, e) != ERR_OK)
         return e->code;
     store_tx_note_event(tx, ev->org);
+    id_text(ev->org, org);
+    if (store_hint(tx, STORE_CHANGE_EVENT, str_from_cstr(org), e) != ERR_OK)
+        return e->code;
     if (ret_seq != NULL)
         *ret_seq = seq;
     return ERR_OK;

@@ -45,5 +45,10 @@ enum err store_open_alone(
  * row, one for many a new id.
  */
 enum err node_claim(struct store *s, struct str node_file, struct error *e) MUST_CHECK;
+/*
+ * This node's id is ours alone while the keeper's connection lives. ERR_STATE_LOCKED: another
+ * purserd serves as the same node.
+ */
+enum err node_hold(struct store *s, struct error *e) MUST_CHECK;
 
 #endif

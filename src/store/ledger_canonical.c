@@ -1,7 +1,15 @@
 #include "store/chain.h"
 
 /* Grows only at the end and with a new number: old rows must encode as they did. */
-enum { LEDGER_CANONICAL_VERSION = 1 };
+enum { LEDGER_CANONICAL_FIRST = 1, LEDGER_CANONICAL_VERSION = 2 };
+
+/* Does it say anything that the first version could not? */
+static bool
+needs_new(const struct ledger_entry *entry)
+{
+    return entry->usage.web_searches != 0 || entry->price.web_search != 0 ||
+        entry->estimate != LEDGER_ESTIMATE_NONE;
+}
 
 static void
 add_id(struct buf *b, const uint8_t id[static 16])
@@ -28,7 +36,7 @@ ledger_entry_canonical(const struct ledger_entry *entry, uint8_t ret[static LEDG
     AUTO_BUF struct buf b;
 
     buf_init(&b, LEDGER_CANONICAL_MAX);
-    canonical_int(&b, LEDGER_CANONICAL_VERSION);
+    canonical_int(&b, needs_new(entry) ? LEDGER_CANONICAL_VERSION : LEDGER_CANONICAL_FIRST);
     add_id(&b, entry->call_id);
     add_id(&b, entry->org_id);
     add_id(&b, entry->workspace_id);
@@ -42,6 +50,11 @@ ledger_entry_canonical(const struct ledger_entry *entry, uint8_t ret[static LEDG
     add_chars(&b, entry->model_asked, sizeof(entry->model_asked));
     add_chars(&b, entry->model_vendor, sizeof(entry->model_vendor));
     add_chars(&b, entry->model_answered, sizeof(entry->model_answered));
+    if (needs_new(entry)) {
+        canonical_int(&b, entry->usage.web_searches);
+        canonical_int(&b, entry->price.web_search);
+        canonical_int(&b, entry->estimate);
+    }
     ENSURE(buf_ok(&b));
     memcpy(ret, b.p, b.n);
     return b.n;

@@ -9,7 +9,8 @@
     " output_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens,"             \
     " reasoning_tokens, price_from_ms, price_above_tokens, price_input, price_output,"             \
     " price_cache_read, price_cache_write_5m, price_cache_write_1h, bound_nano_usd,"               \
-    " cost_nano_usd, registry_fingerprint, provider, model_asked, model_vendor, model_answered"
+    " cost_nano_usd, registry_fingerprint, provider, model_asked, model_vendor, model_answered,"   \
+    " web_searches, price_web_search, estimated_by"
 
 /* The numbers of an entry, in the order of the columns, for binding and decoding alike. */
 static const size_t numbers[] = {
@@ -71,6 +72,9 @@ bind_entry(struct query *q, const struct ledger_entry *en)
     bind_chars(q, en->model_asked, sizeof(en->model_asked));
     bind_chars(q, en->model_vendor, sizeof(en->model_vendor));
     bind_chars(q, en->model_answered, sizeof(en->model_answered));
+    query_int(q, en->usage.web_searches);
+    query_int(q, en->price.web_search);
+    query_text(q, ledger_estimate_name(en->estimate));
 }
 
 static void
@@ -117,6 +121,9 @@ decode_entry(struct query *q)
     decode_chars(q, en.model_asked, sizeof(en.model_asked));
     decode_chars(q, en.model_vendor, sizeof(en.model_vendor));
     decode_chars(q, en.model_answered, sizeof(en.model_answered));
+    en.usage.web_searches = query_get_int(q);
+    en.price.web_search = query_get_int(q);
+    QUERY_GET_ENUM(q, ledger_estimate_name, LEDGER_ESTIMATE_COUNT, &en.estimate);
     return en;
 }
 
@@ -173,7 +180,8 @@ ledger_row_append(
     struct query q;
 
     ENSURE(en.kind < LEDGER_KIND_COUNT && en.state < LEDGER_STATE_COUNT &&
-        en.certainty < LEDGER_CERTAINTY_COUNT && en.dialect < DIALECT_COUNT);
+        en.certainty < LEDGER_CERTAINTY_COUNT && en.estimate < LEDGER_ESTIMATE_COUNT &&
+        en.dialect < DIALECT_COUNT);
     if (is_booked(tx, &en, &booked, e) != ERR_OK)
         return e->code;
     if (!booked) {
@@ -189,7 +197,7 @@ ledger_row_append(
             "$12, $13, $14, $15, $16, $17, $18,"
             " $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, "
             "$36,"
-            " $37, $38, $39, $40, $41)");
+            " $37, $38, $39, $40, $41, $42, $43, $44)");
         query_id(&q, c.node);
         query_int(&q, link.seq);
         query_blob(&q, prev.hash, sizeof(prev.hash));
@@ -288,22 +296,17 @@ ledger_row_find(
 }
 
 enum err
-ledger_chain_verify(struct store_tx *tx, struct id org, struct id node, int64_t only,
-    struct arena *a, bool *ret_valid, struct str *ret_why, struct error *e)
+ledger_chain_walk(
+    struct store_tx *tx, struct chain_walk *w, int64_t from, int64_t to, struct error *e)
 {
-    struct chain c = {"ledger", org, node};
-    struct chain_walk walk = {.chain = &c};
-    struct query q;
-
-    if (chain_walk_begin(tx, &walk, only, e) != ERR_OK)
-        return e->code;
-    q = query_start(tx,
+    struct query q = query_start(tx,
         "SELECT seq, prev_hash, hash, canonical, " ENTRY_COLUMNS
         " FROM ledger WHERE org_id = $1 AND node_id = $2 AND seq >= $3 AND seq <= $4 ORDER BY seq");
-    query_id(&q, org);
-    query_id(&q, node);
-    query_int(&q, only);
-    query_int(&q, only == 0 ? INT64_MAX : only);
+
+    query_id(&q, w->chain->org);
+    query_id(&q, w->chain->node);
+    query_int(&q, from);
+    query_int(&q, to);
     while (query_row(&q)) {
         AUTO_ARENA struct arena row = {0};
         uint8_t prev[CHAIN_HASH_BYTES] = {0}, hash[CHAIN_HASH_BYTES] = {0},
@@ -317,12 +320,23 @@ ledger_chain_verify(struct store_tx *tx, struct id org, struct id node, int64_t 
         stored = query_get_blob(&q, &row);
         en = decode_entry(&q);
         if (q.garbled)
-            chain_walk_garbled(&walk);
+            chain_walk_garbled(w);
         else
-            chain_walk_step(&walk, seq, prev, hash, stored,
+            chain_walk_step(w, seq, prev, hash, stored,
                 (struct str){(const char *)bytes, ledger_entry_canonical(&en, bytes)});
     }
-    if (query_end(&q, e) != ERR_OK && !q.garbled)
+    return query_end(&q, e) != ERR_OK && !q.garbled ? e->code : ERR_OK;
+}
+
+enum err
+ledger_chain_verify(struct store_tx *tx, struct id org, struct id node, int64_t only,
+    struct arena *a, bool *ret_valid, struct str *ret_why, struct error *e)
+{
+    struct chain c = {"ledger", org, node};
+    struct chain_walk walk = {.chain = &c};
+
+    if (chain_walk_begin(tx, &walk, only, e) != ERR_OK ||
+        ledger_chain_walk(tx, &walk, only, only == 0 ? INT64_MAX : only, e) != ERR_OK)
         return e->code;
     return chain_walk_told(tx, &walk, only, "ledger entry", a, ret_valid, ret_why, e);
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 
@@ -133,4 +134,50 @@ node_claim(struct store *s, struct str node_file, struct error *e)
     if (err == ERR_OK)
         s->node = c.node;
     return err;
+}
+
+static enum err
+hold_once(struct store *s, bool *ret, struct error *e)
+{
+    struct db_value number = {.type = DB_INT}, out = {0};
+    struct db_stmt *stmt;
+    enum db_result result = db_prepare(s->keeper, s->driver->claim_sql, &stmt);
+
+    memcpy(&number.i, s->node.b + sizeof(s->node.b) - sizeof(number.i), sizeof(number.i));
+    if (result == DB_OK)
+        result = db_bind(s->keeper, stmt, 1, &number);
+    if (result == DB_OK)
+        result = db_step(s->keeper, stmt);
+    if (result == DB_ROW)
+        result = db_column(s->keeper, stmt, 0, &out);
+    if (result != DB_OK)
+        return db_fail(s->keeper, result, e);
+    *ret = out.i == 1;
+    db_reset(s->keeper, stmt);
+    return ERR_OK;
+}
+
+enum err
+node_hold(struct store *s, struct error *e)
+{
+    enum { TRIES_MAX = 30 };
+    const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
+    char text[ID_TEXT_BYTES];
+    bool held = s->driver->claim_sql == NULL || s->keeper == NULL;
+
+    /* The connection of one that has just died may not have ended yet. */
+    for (int i = 0; i < TRIES_MAX && !held; i++) {
+        if (i > 0)
+            nanosleep(&pause, NULL);
+        if (hold_once(s, &held, e) != ERR_OK)
+            return e->code;
+    }
+    id_text(s->node, text);
+    return held
+        ? ERR_OK
+        : fail(e, ERR_STATE_LOCKED,
+              "another purser serves this store as the same node, %s: its state directory is "
+              "a copy of this one, or this one of it. Stop the other one, or remove the file "
+              "node-id here to be a node of your own",
+              text);
 }

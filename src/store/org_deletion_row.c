@@ -109,3 +109,19 @@ org_deletion_row_list(struct store_tx *tx, struct arena *a, struct org_deletion_
     *ret_n = n;
     return chain_walk_told(tx, &walk, 0, "deletion record", a, ret_valid, ret_why, e);
 }
+
+enum err
+org_deletion_row_took(struct store_tx *tx, struct id org, bool ledger, bool *ret, struct error *e)
+{
+    struct query q = query_start(
+        tx, "SELECT 1 FROM org_deletions WHERE org_id = $1 AND (ledger_kept = 0 OR $2 = 0)");
+    bool found;
+
+    query_id(&q, org);
+    query_int(&q, ledger);
+    found = query_row(&q);
+    if (query_end(&q, e) != ERR_OK)
+        return e->code;
+    *ret = found;
+    return ERR_OK;
+}

@@ -30,5 +30,8 @@ enum err org_deletion_row_append(
  */
 enum err org_deletion_row_list(struct store_tx *tx, struct arena *a, struct org_deletion_row **ret,
     size_t *ret_n, bool *ret_valid, struct str *ret_why, struct error *e) MUST_CHECK;
+/* Was the org deleted, and its chain with it? ledger: is it the one that may be kept? */
+enum err org_deletion_row_took(
+    struct store_tx *tx, struct id org, bool ledger, bool *ret, struct error *e) MUST_CHECK;
 
 #endif

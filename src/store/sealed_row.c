@@ -16,8 +16,8 @@ static const char *const list_sql[SEALED_KIND_COUNT] = {
         " WHERE key_id = $1 AND (org_id, workspace_id, name) > ($2, $3, $4)"
         " ORDER BY org_id, workspace_id, name LIMIT $5",
     [SEALED_PLATFORM_KEY] =
-        "SELECT NULL AS org_id, id, provider, version, sealed FROM platform_keys"
-        " WHERE key_id = $1 AND $2 = $2 AND id > $3 AND $4 = $4 ORDER BY id LIMIT $5",
+        ("SELECT NULL AS org_id, id, provider, version, sealed FROM platform_keys"
+         " WHERE key_id = $1 AND $2 = $2 AND id > $3 AND $4 = $4 ORDER BY id LIMIT $5"),
 };
 
 /* $1 sealed, $2 fingerprint, $3 key, then which row: $4, $5, $6 as above, $7 old key, $8 version. */

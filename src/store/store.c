@@ -202,6 +202,8 @@ store_open_node(struct str url, struct str node_file, struct store **ret, struct
     if (err == ERR_OK)
         err = node_claim(s, node_file, e);
     if (err == ERR_OK)
+        err = node_hold(s, e);
+    if (err == ERR_OK)
         *ret = s;
     else
         store_close(s);

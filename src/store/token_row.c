@@ -271,12 +271,32 @@ token_row_list_org(struct store_tx *tx, struct id org, int64_t now_ms, struct ar
 }
 
 enum err
+token_row_list_bound(struct store_tx *tx, struct id org, struct id workspace, int64_t now_ms,
+    struct arena *a, struct token_row **ret, size_t *ret_n, struct error *e)
+{
+#define BOUND LIVE " AND t.decision_id IS NOT NULL AND t.expires_ms = 0"
+#define OLDEST " ORDER BY t.created_ms, t.id"
+    bool of_node = id_is_zero(workspace);
+    struct query q = query_start(tx,
+        of_node ? "SELECT " COLUMNS " FROM tokens t JOIN workspaces w ON w.org_id = t.org_id"
+                  " AND w.id = t.workspace_id WHERE " BOUND " AND w.node_id = $2" OLDEST
+                : LIST BOUND " AND t.org_id = $2 AND t.workspace_id = $3" OLDEST);
+
+    query_int(&q, now_ms);
+    query_id(&q, of_node ? store_tx_node(tx) : org);
+    if (!of_node)
+        query_id(&q, workspace);
+    return decode_all(&q, a, ret, ret_n, e);
+}
+
+enum err
 token_row_count_live(struct store_tx *tx, struct id org, struct id workspace, enum token_kind kind,
     int64_t now_ms, int64_t *ret, struct error *e)
 {
 #define COUNT "SELECT COUNT(*) FROM tokens t WHERE "
-    struct query q = narrowed(
-        tx, org, workspace, kind, now_ms, COUNT OF_ADMIN, COUNT OF_ORG, COUNT OF_WORKSPACE);
+#define UNBOUND " AND (t.kind <> 'workspace' OR t.decision_id IS NULL)"
+    struct query q = narrowed(tx, org, workspace, kind, now_ms, COUNT OF_ADMIN UNBOUND,
+        COUNT OF_ORG UNBOUND, COUNT OF_WORKSPACE UNBOUND);
     int64_t n = 0;
 
     if (query_row(&q))

@@ -20,7 +20,7 @@ struct token_row {
     int64_t last_used_ms; /* 0: never */
     int64_t expires_ms;   /* 0: never */
     int64_t revoked_ms;   /* 0: not */
-    struct id decision;   /* usage tokens: of the start or run it was made for */
+    struct id decision;   /* of the start or run it was made for; zero: for none */
     struct str models;    /* usage tokens: JSON array of platform ids, ["*"]: the whole menu */
 };
 
@@ -66,6 +66,14 @@ enum err token_row_list(struct store_tx *tx, struct id org, struct id workspace,
 /* Live tokens of every kind, newest first: all that somebody could act for the org with. */
 enum err token_row_list_org(struct store_tx *tx, struct id org, int64_t now_ms, struct arena *a,
     struct token_row **ret, size_t *ret_n, struct error *e) MUST_CHECK;
+/*
+ * Live tokens that end with a start of the workspace, of whatever kind (those of runs end by
+ * themselves). org and workspace zero: of every workspace of the node, newest last.
+ */
+enum err token_row_list_bound(struct store_tx *tx, struct id org, struct id workspace,
+    int64_t now_ms, struct arena *a, struct token_row **ret, size_t *ret_n,
+    struct error *e) MUST_CHECK;
+/* Workspace tokens that were made for a start are not counted. */
 enum err token_row_count_live(struct store_tx *tx, struct id org, struct id workspace,
     enum token_kind kind, int64_t now_ms, int64_t *ret, struct error *e) MUST_CHECK;
 /* Every live usage token of every org: what the gateway's policy is rebuilt from. */

@@ -39,14 +39,14 @@ usage_group_from_name(struct str name, enum usage_group *ret)
 /* What was corrected is exact now: its correction takes it off the inexact ones again. */
 #define SELECT_SUMS                                                                                \
     "SELECT " KEY("$1") ", " KEY("$2") ", " COUNT_IF("kind = 'call' AND state <> 'failed'")        \
-        COUNT_IF("kind = 'call' AND state = 'failed'")                                             \
-            SUM("CASE WHEN kind = 'correction' THEN -1"                                            \
-                " WHEN state <> 'failed' AND certainty <> 'exact' THEN 1 ELSE 0 END")              \
-                SUM("input_tokens") SUM("output_tokens") SUM("cache_read_tokens")                  \
-                    SUM("cache_write_5m_tokens") SUM("cache_write_1h_tokens")                      \
-                        SUM("reasoning_tokens") "CAST(COALESCE(SUM(cost_nano_usd), 0) AS BIGINT)"  \
-                                                " FROM ledger WHERE opened_ms >= $3"               \
-                                                " AND opened_ms < $4"
+        COUNT_IF("kind = 'call' AND state = 'failed'") SUM(                                        \
+            "CASE WHEN kind = 'correction' THEN -1"                                                \
+            " WHEN state <> 'failed' AND certainty <> 'exact' THEN 1 ELSE 0 END")                  \
+            SUM("input_tokens") SUM("output_tokens") SUM("cache_read_tokens")                      \
+                SUM("cache_write_5m_tokens") SUM("cache_write_1h_tokens") SUM("reasoning_tokens")  \
+                    SUM("web_searches") "CAST(COALESCE(SUM(cost_nano_usd), 0) AS BIGINT)"          \
+                                        " FROM ledger WHERE opened_ms >= $3"                       \
+                                        " AND opened_ms < $4"
 #define GROUPED " GROUP BY 1, 2 ORDER BY 1, 2 LIMIT $5"
 
 static const char *
@@ -70,6 +70,7 @@ decode_totals(struct query *q)
     t.usage.cache_write_5m = query_get_int(q);
     t.usage.cache_write_1h = query_get_int(q);
     t.usage.reasoning = query_get_int(q);
+    t.usage.web_searches = query_get_int(q);
     t.cost_nano_usd = query_get_int(q);
     return t;
 }

@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "store/impl.h"
 #include "store/query.h"
 
@@ -27,31 +28,49 @@ static const struct str change_names[STORE_CHANGE_COUNT] = {
     [STORE_CHANGE_ANY] = STR_INIT("any"),
     [STORE_CHANGE_TOKEN] = STR_INIT("token"),
     [STORE_CHANGE_PLATFORM_KEYS] = STR_INIT("platform-keys"),
+    [STORE_CHANGE_BUDGETS] = STR_INIT("budgets"),
+    [STORE_CHANGE_WISH] = STR_INIT("wish"),
+    [STORE_CHANGE_EVENT] = STR_INIT("event"),
 };
+
+/* number keeps two notices of one transaction apart: the engine sends equal ones once. */
+static enum err
+send_notice(
+    struct store_tx *tx, enum store_change change, struct str key, int64_t number, struct error *e)
+{
+    char sender[ID_TEXT_BYTES], text[NOTICE_BYTES];
+    struct query q;
+    int bytes;
+
+    if (tx->store->driver->notify_sql == NULL)
+        return ERR_OK;
+    id_text(tx->store->instance, sender);
+    bytes = snprintf(text, sizeof(text), "%s %.*s %.*s %lld", sender, STR_ARG(change_names[change]),
+        STR_ARG(key), (long long)number);
+    ENSURE(bytes > 0 && (size_t)bytes < sizeof(text));
+    q = query_start(tx, tx->store->driver->notify_sql);
+    query_text(&q, str_from_cstr(text));
+    return query_run(&q, e);
+}
+
+enum err
+store_hint(struct store_tx *tx, enum store_change change, struct str key, struct error *e)
+{
+    return send_notice(tx, change, key, 0, e);
+}
 
 enum err
 store_notify(struct store_tx *tx, enum store_change change, struct str key, struct error *e)
 {
     struct query q =
         query_start(tx, "UPDATE nodes SET changes = changes + 1 WHERE id = $1 RETURNING changes");
-    char sender[ID_TEXT_BYTES], text[NOTICE_BYTES];
     int64_t n;
-    int bytes;
 
     query_id(&q, store_tx_node(tx));
     n = query_row(&q) ? query_get_int(&q) : 0;
     if (query_end(&q, e) != ERR_OK)
         return e->code;
-    if (tx->store->driver->notify_sql == NULL)
-        return ERR_OK;
-    id_text(tx->store->instance, sender);
-    /* The number keeps two notices of one transaction apart: the engine sends equal ones once. */
-    bytes = snprintf(text, sizeof(text), "%s %.*s %.*s %lld", sender, STR_ARG(change_names[change]),
-        STR_ARG(key), (long long)n);
-    ENSURE(bytes > 0 && (size_t)bytes < sizeof(text));
-    q = query_start(tx, tx->store->driver->notify_sql);
-    query_text(&q, str_from_cstr(text));
-    return query_run(&q, e);
+    return send_notice(tx, change, key, n, e);
 }
 
 enum err
@@ -81,14 +100,15 @@ take_notice(struct store_watch *w, struct str text)
     enum store_change change = STORE_CHANGE_ANY;
     struct id id;
 
-    w->notices++;
-    if (id_parse(sender, &id) && id_equal(id, w->store->instance))
-        return;
     /* A word that a later purser made up is ANY to us. */
     for (int i = 0; i < STORE_CHANGE_COUNT; i++) {
         if (str_equal(name, change_names[i]))
             change = (enum store_change)i;
     }
+    if (change != STORE_CHANGE_EVENT)
+        w->notices++;
+    if (id_parse(sender, &id) && id_equal(id, w->store->instance))
+        return;
     if (!w->o.fn(w->o.ctx, change, key))
         w->missed = true;
 }
@@ -121,8 +141,12 @@ listen_again(struct store_watch *w)
     const char *sql = w->store->driver->listen_sql;
     struct error e;
 
-    if (w->store->keeper == NULL && store_keeper_open(w->store, &w->store->keeper, &e) != ERR_OK)
-        return;
+    if (w->store->keeper == NULL) {
+        if (store_keeper_open(w->store, &w->store->keeper, &e) != ERR_OK)
+            return;
+        if (node_hold(w->store, &e) != ERR_OK)
+            log_error("store", "%s", e.text);
+    }
     if (w->listening || sql == NULL || w->o.deaf)
         return;
     if (db_exec(w->store->keeper, sql) == DB_OK)

@@ -13,11 +13,20 @@ enum store_change {
     STORE_CHANGE_ANY,           /* something was missed: look at everything */
     STORE_CHANGE_TOKEN,         /* key: the digest as hexadecimal */
     STORE_CHANGE_PLATFORM_KEYS, /* key: empty */
+    STORE_CHANGE_BUDGETS,       /* budgets or limits; key: empty */
+    STORE_CHANGE_WISH,          /* something is wanted of a workspace's agent; key: its id */
+    STORE_CHANGE_EVENT,         /* an org has a new event; key: its id */
     STORE_CHANGE_COUNT
 };
 
 /* Tells the other purserds when (and only if) the transaction commits. */
 enum err store_notify(
+    struct store_tx *tx, enum store_change change, struct str key, struct error *e) MUST_CHECK;
+/*
+ * Only a hint, for those who find it out by themselves soon: a lost one is not missed, and where
+ * nobody listens it costs nothing.
+ */
+enum err store_hint(
     struct store_tx *tx, enum store_change change, struct str key, struct error *e) MUST_CHECK;
 /* Of one token: made, revoked, extended or deleted. */
 enum err store_notify_token(struct store_tx *tx, const uint8_t digest[static TOKEN_DIGEST_BYTES],

@@ -31,9 +31,9 @@ decode(struct query *q, struct arena *a)
     QUERY_GET_ENUM(q, workspace_status_name, WORKSPACE_STATUS_COUNT, &w.status);
     w.last_error_code = query_get_text(q, a);
     w.last_error = query_get_text(q, a);
-    QUERY_GET_ENUM(q, workspace_readiness_name, READINESS_COUNT, &w.readiness);
-    QUERY_GET_ENUM(q, workspace_restart_name, RESTART_COUNT, &w.restart);
-    w.start_timeout_ms = query_get_int(q);
+    QUERY_GET_ENUM(q, workspace_readiness_name, READINESS_COUNT, &w.care.readiness);
+    QUERY_GET_ENUM(q, workspace_restart_name, RESTART_COUNT, &w.care.restart);
+    w.care.start_timeout_ms = query_get_int(q);
     w.launch = query_get_text(q, a);
     w.restarts = query_get_int(q);
     w.start_due_ms = query_get_int(q);
@@ -77,9 +77,9 @@ bind_budget(struct query *q, const struct workspace_row *w)
 static void
 bind_policy(struct query *q, const struct workspace_row *w)
 {
-    query_text(q, workspace_readiness_name(w->readiness));
-    query_text(q, workspace_restart_name(w->restart));
-    query_int(q, w->start_timeout_ms);
+    query_text(q, workspace_readiness_name(w->care.readiness));
+    query_text(q, workspace_restart_name(w->care.restart));
+    query_int(q, w->care.start_timeout_ms);
     query_text(q, w->launch.n == 0 ? STR("{}") : w->launch);
 }
 

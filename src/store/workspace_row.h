@@ -30,13 +30,11 @@ struct workspace_row {
     enum workspace_status status;
     struct str last_error_code; /* empty: none */
     struct str last_error;
-    enum workspace_readiness readiness;
-    enum workspace_restart restart;
-    int64_t start_timeout_ms; /* 0: as the server is set */
-    struct str launch;        /* JSON object: container and limits; "{}": neither */
-    int64_t restarts;         /* how often it was started again in a row */
-    int64_t start_due_ms;     /* when it is to be started again; 0: it is not */
-    int64_t uid;              /* 0: none allotted */
+    struct lifecycle_care care; /* what it says itself; api/care.h has the rest */
+    struct str launch;          /* JSON object: container and limits; "{}": neither */
+    int64_t restarts;           /* how often it was started again in a row */
+    int64_t start_due_ms;       /* when it is to be started again; 0: it is not */
+    int64_t uid;                /* 0: none allotted */
     int64_t created_ms;
     int64_t updated_ms;
     int64_t version; /* grows with every write of the row; 1 on insert */

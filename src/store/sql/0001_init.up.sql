@@ -174,6 +174,11 @@ CREATE TABLE ledger (
     model_asked {TEXT} NOT NULL,
     model_vendor {TEXT} NOT NULL,
     model_answered {TEXT} NOT NULL,
+    -- uses of the vendor's own search, and what a million of them costs
+    web_searches {INT} NOT NULL DEFAULT 0,
+    price_web_search {INT} NOT NULL DEFAULT 0,
+    -- what an estimated cost rests on; empty: nothing is estimated
+    estimated_by {TEXT} NOT NULL DEFAULT '',
     PRIMARY KEY (org_id, node_id, seq),
     UNIQUE (call_id, attempt, kind)
 ) {STRICT};

@@ -1,9 +1,8 @@
 -- How a workspace lives: when a start counts as ready, after which ends it is started again, and
--- what its agent last said of itself.
+-- what its agent last said of itself. Empty, and 0: as its runtime has it, or else the server.
 
-ALTER TABLE workspaces ADD COLUMN readiness {TEXT} NOT NULL DEFAULT 'process';
-ALTER TABLE workspaces ADD COLUMN restart {TEXT} NOT NULL DEFAULT 'on-failure';
--- 0: as the server is set
+ALTER TABLE workspaces ADD COLUMN readiness {TEXT} NOT NULL DEFAULT '';
+ALTER TABLE workspaces ADD COLUMN restart {TEXT} NOT NULL DEFAULT '';
 ALTER TABLE workspaces ADD COLUMN start_timeout_ms {INT} NOT NULL DEFAULT 0;
 -- container and limits, as api/launch_hints reads them
 ALTER TABLE workspaces ADD COLUMN launch {TEXT} NOT NULL DEFAULT '{}';

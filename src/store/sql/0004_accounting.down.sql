@@ -1,5 +1,10 @@
+ALTER TABLE nodes DROP COLUMN retained_ms;
+DROP TABLE pruned_spend;
+DROP TABLE anchors;
 DROP TABLE checkpoints;
 DROP TABLE rate_limits;
 DROP TABLE budget_alerts;
+ALTER TABLE nodes DROP COLUMN leases_until_ms;
+DROP TABLE budget_leases;
 DROP TABLE budget_exemptions;
 DROP TABLE budgets;

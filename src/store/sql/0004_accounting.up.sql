@@ -22,6 +22,22 @@ CREATE TABLE budget_exemptions (
     created_ms {INT} NOT NULL
 ) {STRICT};
 
+-- Which part of a budget each node may commit by itself in any period (held_nano): together never
+-- more than the limit. spent_nano: what it has settled in period_number. wanted_ms: when it last
+-- asked for more than there was; 0: it has enough. budget_id is the org's id for the default budget.
+CREATE TABLE budget_leases (
+    budget_id {TEXT} NOT NULL,
+    node_id {TEXT} NOT NULL,
+    held_nano {INT} NOT NULL,
+    spent_nano {INT} NOT NULL,
+    period_number {INT} NOT NULL,
+    wanted_ms {INT} NOT NULL,
+    PRIMARY KEY (budget_id, node_id)
+) {STRICT};
+
+-- Until then the node may spend of its leases, whether it is heard of or not.
+ALTER TABLE nodes ADD COLUMN leases_until_ms {INT} NOT NULL DEFAULT 0;
+
 -- Which thresholds of a budget were told, so that each is told once a period. budget_id is the
 -- org's id for the default budget.
 CREATE TABLE budget_alerts (
@@ -59,3 +75,31 @@ CREATE TABLE checkpoints (
     PRIMARY KEY (node_id, number)
 ) {STRICT};
 CREATE INDEX checkpoints_of_chain ON checkpoints (org_id, node_id, chain, seq);
+
+-- Where a chain begins whose oldest entries were removed for their age: the last that is gone.
+-- checkpoint is the number of the one of the same node that covers it, until_ms when that was made:
+-- what is gone was booked before. The signature, by the node's key, covers every column before it.
+CREATE TABLE anchors (
+    org_id {TEXT} NOT NULL,
+    node_id {TEXT} NOT NULL,
+    chain {TEXT} NOT NULL,
+    seq {INT} NOT NULL,
+    hash {BLOB} NOT NULL,
+    checkpoint {INT} NOT NULL,
+    until_ms {INT} NOT NULL,
+    pruned_ms {INT} NOT NULL,
+    public_key {BLOB} NOT NULL,
+    signature {BLOB} NOT NULL,
+    PRIMARY KEY (org_id, node_id, chain)
+) {STRICT};
+
+-- What the ledger entries cost that were removed for their age: budgets over all time count it.
+CREATE TABLE pruned_spend (
+    org_id {TEXT} NOT NULL,
+    workspace_id {TEXT} NOT NULL,
+    cost_nano_usd {INT} NOT NULL,
+    PRIMARY KEY (org_id, workspace_id)
+) {STRICT};
+
+-- When the node last removed what is older than it is to keep; 0: never.
+ALTER TABLE nodes ADD COLUMN retained_ms {INT} NOT NULL DEFAULT 0;

@@ -106,13 +106,14 @@ the_bound_is_the_dearest_that_can_happen(void **state)
     /* 100 bytes at the dearest input rate (1-hour cache writes) and the asked limit of output. */
     d = ask("v/model-0", "10", 100, DIALECT_ANTHROPIC, 200);
     assert_int_equal(d.refusal, REFUSAL_NONE);
-    assert_int_equal(d.prompt_bound, 100);
-    assert_int_equal(d.output_bound, 10);
+    assert_int_equal(d.most.prompt_tokens, 100);
+    assert_int_equal(d.most.output_tokens, 10);
     assert_int_equal(d.tiers_n, 2);
     assert_in_range(d.bound_nano_usd, 100 * 10000 + 10 * 25000, 100 * 20000 + 10 * 50000);
     /* Without a limit, or above the model's, the model's maximum. */
-    assert_int_equal(ask("v/model-0", NULL, 100, DIALECT_ANTHROPIC, 200).output_bound, 1000);
-    assert_int_equal(ask("v/model-0", "5000", 100, DIALECT_ANTHROPIC, 200).output_bound, 1000);
+    assert_int_equal(ask("v/model-0", NULL, 100, DIALECT_ANTHROPIC, 200).most.output_tokens, 1000);
+    assert_int_equal(
+        ask("v/model-0", "5000", 100, DIALECT_ANTHROPIC, 200).most.output_tokens, 1000);
     /* A prompt that may reach the dear tier is bound by it. */
     d = ask("v/model-0", "10", 300000, DIALECT_ANTHROPIC, 200);
     assert_int_equal(d.bound_nano_usd, 300000LL * 20000 + 10 * 50000);
@@ -169,14 +170,77 @@ the_bound_holds_what_does_not_stand_in_the_body(void **state)
 
         target->max_prompt = rows[i].context;
         d = ask_scanned(&rows[i].scan, DIALECT_OPENAI_CHAT, false);
-        if (d.refusal != REFUSAL_NONE || d.prompt_bound != rows[i].prompt ||
-            d.output_bound != rows[i].output)
-            fail_msg("%s: %lld in, %lld out", rows[i].name, (long long)d.prompt_bound,
-                (long long)d.output_bound);
+        if (d.refusal != REFUSAL_NONE || d.most.prompt_tokens != rows[i].prompt ||
+            d.most.output_tokens != rows[i].output)
+            fail_msg("%s: %lld in, %lld out", rows[i].name, (long long)d.most.prompt_tokens,
+                (long long)d.most.output_tokens);
     }
     target->max_prompt = 0;
-    assert_int_equal(ask_scanned(&rows[0].scan, DIALECT_OPENAI_EMBEDDINGS, false).output_bound, 0);
+    assert_int_equal(
+        ask_scanned(&rows[0].scan, DIALECT_OPENAI_EMBEDDINGS, false).most.output_tokens, 0);
     assert_int_equal(ask_scanned(&rows[0].scan, DIALECT_OPENAI_CHAT, true).bound_nano_usd, 0);
+}
+
+static void
+searches_are_bound_with_all_that_they_add(void **state)
+{
+    struct policy_target *target = &p.routes[0].targets[0];
+    const struct request_scan scan = {.tools = 1, .vendor_tools = 1, .web_searches = 2};
+    const int64_t prompt = 100 + ADMIT_TOOLS_TOKENS + ADMIT_VENDOR_TOOL_TOKENS;
+    struct admit_decision d;
+
+    token = (struct policy_token){0};
+    policy_grant_add(&token, 0);
+    d = ask_scanned(&scan, DIALECT_ANTHROPIC, false);
+    assert_int_equal(d.refusal, REFUSAL_TOOL_NOT_PRICED);
+    for (int i = 0; i < 2; i++)
+        target->prices[i].web_search = INT64_C(10000000000);
+    d = ask_scanned(&scan, DIALECT_ANTHROPIC, false);
+    assert_int_equal(d.refusal, REFUSAL_NONE);
+    /* The prompt, then twice more with what one search, then two, have found. */
+    assert_int_equal(d.most.prompt_tokens, 3 * prompt + 3 * ADMIT_SEARCH_TOKENS);
+    assert_int_equal(d.most.web_searches, 2);
+    /* 20 USD a million tokens in the dear tier, 50 USD of output, a cent for each search. */
+    assert_int_equal(d.bound_nano_usd,
+        d.most.prompt_tokens * 20000 + d.most.output_tokens * 50000 + 2 * 10000000);
+    target->prices[1].web_search = 0;
+    assert_int_equal(ask_scanned(&scan, DIALECT_ANTHROPIC, false).refusal, REFUSAL_TOOL_NOT_PRICED);
+    target->prices[0].web_search = 0;
+}
+
+static void
+a_call_that_may_compact_is_bound_twice(void **state)
+{
+    const struct request_scan scan = {.compacts = true, .has_max_output = true, .max_output = 7};
+    struct admit_decision d;
+
+    token = (struct policy_token){0};
+    policy_grant_add(&token, 0);
+    d = ask_scanned(&scan, DIALECT_ANTHROPIC, false);
+    assert_int_equal(d.most.prompt_tokens, 200);
+    assert_int_equal(d.most.output_tokens, 1007);
+}
+
+static void
+what_the_vendor_may_bill_instead_is_in_the_bound(void **state)
+{
+    struct policy_target *target = &p.routes[0].targets[0];
+    struct admit_decision d;
+
+    token = (struct policy_token){0};
+    policy_grant_add(&token, 0);
+    target->bills_answered = 1;
+    target->billed_n = 1;
+    target->billed[0] = (struct policy_billed){
+        .model = "dear", .prices_n = 1, .prices = {{.input = 90000000, .output = 300000000}}};
+    d = ask("v/model-0", "10", 100, DIALECT_ANTHROPIC, 200);
+    assert_int_equal(d.refusal, REFUSAL_NONE);
+    assert_int_equal(d.bound_nano_usd, 100 * 90000 + 10 * 300000);
+    assert_int_equal(d.billed[0].model, recorder_model_number(STR("dear")));
+    target->billed[0].prices[0].from_ms = 1000;
+    assert_int_equal(
+        ask("v/model-0", "10", 100, DIALECT_ANTHROPIC, 200).refusal, REFUSAL_MODEL_NOT_PRICED);
+    target->bills_answered = target->billed_n = 0;
 }
 
 static void
@@ -192,7 +256,7 @@ each_target_is_judged_by_itself(void **state)
     route->targets[1].max_output = 77;
     route->targets_n = 2;
     f.target = 1;
-    assert_int_equal(admit(&f).output_bound, 77);
+    assert_int_equal(admit(&f).most.output_tokens, 77);
     assert_ptr_equal(admit(&f).target, &route->targets[1]);
     f.target = 2;
     assert_int_equal(admit(&f).refusal, REFUSAL_DIALECT_NOT_SERVED);
@@ -249,9 +313,6 @@ the_tiers_kept_are_those_in_force_each_once(void **state)
     assert_int_equal(d.tiers_n, 2);
     assert_int_equal(d.tiers[0].input, 1);
     assert_int_equal(d.tiers[1].input, 2);
-    /* The same row twice in the list is one tier. */
-    d = ask_with_prices((const struct price[]){rows[0], rows[0]}, 2, 200);
-    assert_int_equal(d.tiers_n, 1);
 }
 
 static void
@@ -319,6 +380,20 @@ a_long_detail_is_cut_and_the_body_stays_whole(void **state)
         body + n - strlen("\"},\"request_id\":\"id-1\"}\n"), "\"},\"request_id\":\"id-1\"}\n");
 }
 
+/* A tier of an older list stands between two of the one in force. */
+static void
+tiers_keep_their_order_whatever_was_before(void **state)
+{
+    static const struct price rows[] = {{.from_ms = 1, .input = 1},
+        {.from_ms = 1, .above_tokens = 300000, .input = 2}, {.from_ms = 100, .input = 10},
+        {.from_ms = 100, .above_tokens = 100000, .input = 20},
+        {.from_ms = 100, .above_tokens = 200000, .input = 40}};
+    struct admit_decision d = ask_with_prices(rows, 5, 200);
+
+    assert_int_equal(d.tiers_n, 3);
+    assert_int_equal(price_find(d.tiers, d.tiers_n, 200, 250000)->input, 40);
+}
+
 int
 main(void)
 {
@@ -328,6 +403,10 @@ main(void)
         TEST(the_bound_is_the_dearest_that_can_happen),
         TEST(the_bound_holds_what_does_not_stand_in_the_body),
         TEST(each_target_is_judged_by_itself),
+        TEST(searches_are_bound_with_all_that_they_add),
+        TEST(a_call_that_may_compact_is_bound_twice),
+        TEST(what_the_vendor_may_bill_instead_is_in_the_bound),
+        TEST(tiers_keep_their_order_whatever_was_before),
         TEST(the_tiers_kept_are_those_in_force_each_once),
         TEST(four_tiers_fit_and_five_are_refused),
         TEST(a_policy_too_old_or_missing_refuses),

@@ -697,7 +697,8 @@ render(const struct env_plan *plan, char *out, size_t bytes)
             out + n, bytes - n, "~/%.*s%s ", STR_ARG(file->path), file->refreshed ? "*" : "");
         for (size_t k = 0; k < file->parts_n; k++)
             n += (size_t)snprintf(out + n, bytes - n,
-                file->parts[k].is_variable ? "${%.*s}" : "%.*s", STR_ARG(file->parts[k].text));
+                file->parts[k].of == ENV_PART_VARIABLE ? "${%.*s}" : "%.*s",
+                STR_ARG(file->parts[k].text));
     }
     for (char *c = out; *c != '\0'; c++)
         *c = *c == '\n' ? ' ' : *c;

@@ -103,7 +103,8 @@ every_name_comes_back(void **state)
         assert_int_equal(p, i);
     }
     assert_false(workspace_status_from_name(STR("hibernated"), &s));
-    assert_false(workspace_restart_from_name(STR(""), &p));
+    assert_true(workspace_restart_from_name(STR(""), &p) && p == RESTART_UNSET);
+    assert_false(workspace_restart_from_name(STR("sometimes"), &p));
 }
 
 static void

@@ -4,6 +4,7 @@
 
 /* 2026-11-22: the day the price sheet was checked. */
 #define NOW_MS INT64_C(1795305600000)
+#define MOST(prompt, output) (&(struct price_most){(prompt), (output)})
 
 static const struct registry_vendor_model *
 model_of(const char *provider, const char *model)
@@ -64,7 +65,7 @@ costs_the_worked_examples_exactly(void **state)
         if (cost != worked[i].nano_usd)
             fail_msg("%s: got %lld, expected %lld", worked[i].name, (long long)cost,
                 (long long)worked[i].nano_usd);
-        assert_true(price_bound(rows_of(m), m->prices.n, NOW_MS, prompt, u->output, &bound));
+        assert_true(price_bound(rows_of(m), m->prices.n, NOW_MS, MOST(prompt, u->output), &bound));
         assert_true(bound >= cost);
     }
 }
@@ -141,10 +142,10 @@ refuses_negative_counts_and_overflow(void **state)
         assert_false(price_cost(&rate, &bad[i], &cost));
         assert_int_equal(cost, 42);
     }
-    assert_false(price_bound(&rate, 1, 0, -1, 0, &cost));
-    assert_false(price_bound(&rate, 1, 0, 0, -1, &cost));
-    assert_false(price_bound(&rate, 1, 0, INT64_MAX, 0, &cost));
-    assert_false(price_bound(&rate, 1, -1, 0, 0, &cost));
+    assert_false(price_bound(&rate, 1, 0, MOST(-1, 0), &cost));
+    assert_false(price_bound(&rate, 1, 0, MOST(0, -1), &cost));
+    assert_false(price_bound(&rate, 1, 0, MOST(INT64_MAX, 0), &cost));
+    assert_false(price_bound(&rate, 1, -1, MOST(0, 0), &cost));
     assert_int_equal(cost, 42);
 }
 
@@ -165,10 +166,10 @@ bounds_by_the_dearest_tier_and_prompt_rate(void **state)
     int64_t bound = -1;
 
     /* 10 x 3000 + 7 x 4000 = 58,000 against 10 x 2000 + 7 x 5000 = 55,000 */
-    assert_true(price_bound(rows, 2, 0, 10, 7, &bound));
+    assert_true(price_bound(rows, 2, 0, MOST(10, 7), &bound));
     assert_int_equal(bound, 58);
     /* With more output the other tier is the dearer one: 10 x 2000 + 20 x 5000. */
-    assert_true(price_bound(rows, 2, 0, 10, 20, &bound));
+    assert_true(price_bound(rows, 2, 0, MOST(10, 20), &bound));
     assert_int_equal(bound, 120);
 }
 

@@ -134,6 +134,8 @@ every_end_is_booked_with_its_state_and_certainty(void **state)
                 ledger_state_name(entry.state).p, ledger_certainty_name(entry.certainty).p,
                 (long long)entry.usage.input, (long long)entry.usage.output,
                 (long long)entry.cost_nano_usd);
+        assert_int_equal(
+            entry.estimate == LEDGER_ESTIMATE_TEXT, entry.certainty == LEDGER_ESTIMATED);
         assert_int_equal(entry.call_id[0], 7);
         assert_string_equal(entry.model_asked, "anthropic/m");
     }
@@ -313,6 +315,87 @@ another_version_or_size_is_not_attached(void **state)
     assert_int_equal(recorder_bytes(RECORDER_LANES_MAX + 1, 5), 0);
 }
 
+static struct ledger_entry
+ended(const struct recorder_open *open, struct recorder_progress p)
+{
+    struct ledger_entry entry;
+
+    p.counted = RECORDER_SETTLED;
+    recorder_slot_open(&r, 7, open);
+    recorder_slot_close(&r, 7, &p);
+    assert_true(recorder_slot_read(&r, 7, &entry));
+    recorder_slot_free(&r, 7);
+    return entry;
+}
+
+#define LONG_NAME "a-model-whose-name-is-longer-than-forty-seven-characters-2026"
+
+static void
+a_vendor_that_bills_its_answer_is_paid_by_it(void **state)
+{
+    static const struct {
+        const char *answered;
+        bool bills;
+        int64_t cost;
+        enum ledger_certainty certainty;
+        enum ledger_estimate estimate;
+    } rows[] = {
+        {"m", true, 550000, LEDGER_EXACT, LEDGER_ESTIMATE_NONE},
+        {"m-20260101", true, 550000, LEDGER_EXACT, LEDGER_ESTIMATE_NONE},
+        {LONG_NAME, true, 1100000, LEDGER_EXACT, LEDGER_ESTIMATE_NONE},
+        {LONG_NAME "-20260101", true, 1100000, LEDGER_EXACT, LEDGER_ESTIMATE_NONE},
+        {"nobody", true, 550000, LEDGER_ESTIMATED, LEDGER_ESTIMATE_ASKED_MODEL},
+        {"", true, 550000, LEDGER_ESTIMATED, LEDGER_ESTIMATE_ASKED_MODEL},
+        {LONG_NAME, false, 550000, LEDGER_EXACT, LEDGER_ESTIMATE_NONE},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct recorder_open open = attempt();
+        struct recorder_progress p = {.counts = {.input = 10, .output = 20},
+            .vendor_status = 200,
+            .end = RECORDER_ENDED,
+            .flags = USAGE_INPUT_SEEN | USAGE_OUTPUT_SEEN | USAGE_FINAL | USAGE_COMPLETE};
+        struct ledger_entry entry;
+
+        open.bills_answered = rows[i].bills;
+        open.billed[0] = (struct recorder_billed){recorder_model_number(str_from_cstr(LONG_NAME)),
+            1, 0, {{.input = 10000000, .output = 50000000}}};
+        snprintf(p.model_answered, sizeof(p.model_answered), "%s", rows[i].answered);
+        entry = ended(&open, p);
+        assert_string_equal(entry.model_answered, rows[i].answered);
+        if (entry.cost_nano_usd != rows[i].cost || entry.certainty != rows[i].certainty ||
+            entry.estimate != rows[i].estimate)
+            fail_msg("%s: %lld", rows[i].answered, (long long)entry.cost_nano_usd);
+        /* Which of them it will be is not known before the end. */
+        if (rows[i].bills)
+            assert_int_equal(
+                recorder_remaining_bound(&open, &p.counts, p.flags), 10 * 10000 + 100 * 50000);
+    }
+}
+
+static void
+a_search_that_broke_off_keeps_its_bound(void **state)
+{
+    struct recorder_open open = attempt();
+    struct recorder_progress p = {.counts = {.input = 10, .output = 20, .web_searches = 2},
+        .vendor_status = 200,
+        .end = RECORDER_ENDED,
+        .flags = USAGE_INPUT_SEEN | USAGE_OUTPUT_SEEN};
+    struct ledger_entry entry;
+
+    open.searches_bound = 3;
+    open.tiers[0].web_search = INT64_C(10000000000);
+    assert_int_equal(recorder_remaining_bound(&open, &p.counts, p.flags), open.bound_nano_usd);
+    entry = ended(&open, p);
+    assert_int_equal(entry.certainty, LEDGER_BOUND);
+    assert_int_equal(entry.cost_nano_usd, open.bound_nano_usd);
+    assert_int_equal(entry.usage.web_searches, 3);
+    p.flags |= USAGE_FINAL | USAGE_COMPLETE;
+    entry = ended(&open, p);
+    assert_int_equal(entry.certainty, LEDGER_EXACT);
+    assert_int_equal(entry.cost_nano_usd, 550000 + 2 * 10000000);
+}
+
 int
 main(void)
 {
@@ -326,6 +409,8 @@ main(void)
         TEST(a_damaged_opening_is_not_booked),
         TEST(nothing_of_the_slot_before_is_left_in_the_next),
         TEST(the_first_free_slot_of_the_lane_is_taken_until_it_is_full),
+        TEST(a_vendor_that_bills_its_answer_is_paid_by_it),
+        TEST(a_search_that_broke_off_keeps_its_bound),
         TEST(another_version_or_size_is_not_attached),
     };
 

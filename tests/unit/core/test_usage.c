@@ -26,6 +26,21 @@ static const struct {
     uint64_t text_bytes;
     const char *model;
 } cases[] = {
+    {"searches of the vendor's", true,
+        START("{\"input_tokens\":25,\"output_tokens\":1}") TEXT("Hi")
+            DELTA("{\"input_tokens\":9000,\"output_tokens\":15,\"server_tool_use\":"
+                  "{\"web_search_requests\":3,\"web_fetch_requests\":1}}") STOP,
+        {.input = 9000, .output = 15, .web_searches = 3}, EXACT | USAGE_COMPLETE, 2,
+        "claude-opus-4-7"},
+    {"a compacted history", true,
+        START("{\"input_tokens\":25,\"output_tokens\":1}") TEXT("Hi")
+            DELTA("{\"input_tokens\":23,\"output_tokens\":10,\"iterations\":["
+                  "{\"type\":\"compaction\",\"input_tokens\":1800,\"output_tokens\":35,"
+                  "\"cache_read_input_tokens\":7,\"cache_creation_input_tokens\":4,"
+                  "\"cache_creation\":{\"ephemeral_1h_input_tokens\":4}},"
+                  "{\"type\":\"message\",\"input_tokens\":23,\"output_tokens\":10}]}") STOP,
+        {.input = 1823, .output = 45, .cache_read = 7, .cache_write_1h = 4}, EXACT | USAGE_COMPLETE,
+        2, "claude-opus-4-7"},
     {"a whole stream", true,
         START(
             "{\"input_tokens\":25,\"cache_creation_input_tokens\":3,\"cache_read_input_tokens\":7,"

@@ -40,7 +40,10 @@ TX_TEST(an_entry_comes_back_as_it_was_booked)
     en.state = LEDGER_RECOVERED;
     en.certainty = LEDGER_BOUND;
     en.dialect = DIALECT_OPENAI_RESPONSES;
+    en.estimate = LEDGER_ESTIMATE_TEXT;
     en.usage.output = -3;
+    en.usage.web_searches = 4;
+    en.price.web_search = 5;
     en.cost_nano_usd = INT64_MIN;
     book(tx, en, true);
     OK(ledger_row_list(tx, id_of(1), id_of(11), 5, &arena, &rows, &n, &e));
@@ -214,7 +217,7 @@ static const struct {
         "price_above_tokens,"
         " price_input, price_output, price_cache_read, price_cache_write_5m, price_cache_write_1h,"
         " bound_nano_usd, cost_nano_usd, registry_fingerprint, provider, model_asked, model_vendor,"
-        " model_answered FROM ledger WHERE seq = 5",
+        " model_answered, web_searches, price_web_search, estimated_by FROM ledger WHERE seq = 5",
         "6 was altered"},
     {"the head", "DELETE FROM heads WHERE chain = 'ledger'", "6 is missing"},
 };

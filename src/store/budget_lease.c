@@ -1,0 +1,182 @@
+#include "store/budget_lease.h"
+
+#include "store/impl.h"
+#include "store/query.h"
+
+bool
+store_is_shared(const struct store *s)
+{
+    return s->driver->listen_sql != NULL;
+}
+
+static int64_t
+smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t
+larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static enum err
+is_alone(struct store_tx *tx, int64_t since_ms, bool *ret, struct error *e)
+{
+    struct query q = query_start(tx, "SELECT 1 FROM nodes WHERE id <> $1 AND last_seen_ms > $2");
+
+    query_id(&q, store_tx_node(tx));
+    query_int(&q, since_ms);
+    *ret = !query_row(&q);
+    return query_end(&q, e);
+}
+
+enum err
+budget_lease_renew(struct store_tx *tx, int64_t until_ms, int64_t since_ms, struct arena *a,
+    struct budget_lease_wanted **ret_wanted, size_t *ret_n, bool *ret_alone, struct error *e)
+{
+    struct query q = query_start(
+        tx, "UPDATE nodes SET leases_until_ms = $1 WHERE id = $2 AND leases_until_ms < $1");
+    struct budget_lease_wanted *rows = NULL;
+    size_t n = 0;
+
+    query_int(&q, until_ms);
+    query_id(&q, store_tx_node(tx));
+    if (query_run(&q, e) != ERR_OK || is_alone(tx, since_ms, ret_alone, e) != ERR_OK)
+        return e->code;
+    q = query_start(tx,
+        "SELECT budget_id, node_id FROM budget_leases WHERE wanted_ms > $1 AND node_id <> $2"
+        " ORDER BY budget_id, node_id");
+    query_int(&q, since_ms);
+    query_id(&q, store_tx_node(tx));
+    while (query_row(&q)) {
+        rows = query_array(a, rows, n, sizeof(*rows));
+        rows[n].budget = query_get_id(&q);
+        rows[n++].node = query_get_id(&q);
+    }
+    if (query_end(&q, e) != ERR_OK)
+        return e->code;
+    *ret_wanted = rows;
+    *ret_n = n;
+    return ERR_OK;
+}
+
+/* The part that is known to be spent stays with who spent it. */
+static enum err
+take_from_the_gone(struct store_tx *tx, const struct budget_row *b, int64_t period, struct error *e)
+{
+    struct query q = query_start(tx,
+        "UPDATE budget_leases SET held_nano = CASE WHEN period_number = $1 THEN spent_nano ELSE 0"
+        " END WHERE budget_id = $2 AND node_id <> $3 AND node_id NOT IN"
+        " (SELECT id FROM nodes WHERE leases_until_ms >= $4)");
+
+    query_int(&q, period);
+    query_id(&q, b->id);
+    query_id(&q, store_tx_node(tx));
+    query_int(&q, budget_period_start(b->period, period));
+    return query_run(&q, e);
+}
+
+/* A lease for each node that the ledger knows and that has none: of what it has spent. */
+static enum err
+seed(struct store_tx *tx, const struct budget_row *b, int64_t period, struct error *e)
+{
+#define SEED(scope)                                                                                \
+    "INSERT INTO budget_leases (budget_id, node_id, held_nano, spent_nano, period_number,"         \
+    " wanted_ms) SELECT CAST($1 AS TEXT), node_id, CAST(SUM(cost_nano_usd) AS BIGINT),"            \
+    " CAST(SUM(cost_nano_usd) AS BIGINT), CAST($2 AS BIGINT), 0 FROM ledger WHERE org_id = $3"     \
+    " AND opened_ms >= $4 AND opened_ms < $5 AND node_id <> $6" scope                              \
+    " GROUP BY node_id ON CONFLICT (budget_id, node_id) DO NOTHING"
+    struct query q =
+        query_start(tx, id_is_zero(b->workspace) ? SEED("") : SEED(" AND workspace_id = $7"));
+
+    query_id(&q, b->id);
+    query_int(&q, period);
+    query_id(&q, b->org);
+    query_int(&q, budget_period_start(b->period, period));
+    query_int(
+        &q, b->period == BUDGET_TOTAL ? INT64_MAX : budget_period_start(b->period, period + 1));
+    query_id(&q, store_tx_node(tx));
+    if (!id_is_zero(b->workspace))
+        query_id(&q, b->workspace);
+    return query_run(&q, e);
+}
+
+/* Negative: none. */
+static enum err
+own_lease(struct store_tx *tx, const struct budget_row *b, int64_t *ret, struct error *e)
+{
+    struct query q = query_start(
+        tx, "SELECT held_nano FROM budget_leases WHERE budget_id = $1 AND node_id = $2");
+
+    query_id(&q, b->id);
+    query_id(&q, store_tx_node(tx));
+    *ret = query_row(&q) ? query_get_int(&q) : -1;
+    return query_end(&q, e);
+}
+
+static enum err
+others(struct store_tx *tx, const struct budget_row *b, int64_t period, int64_t *ret_held,
+    int64_t *ret_settled, struct error *e)
+{
+    struct query q = query_start(tx,
+        "SELECT CAST(COALESCE(SUM(held_nano), 0) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN"
+        " period_number = $1 THEN spent_nano ELSE 0 END), 0) AS BIGINT) FROM budget_leases"
+        " WHERE budget_id = $2 AND node_id <> $3");
+
+    query_int(&q, period);
+    query_id(&q, b->id);
+    query_id(&q, store_tx_node(tx));
+    if (query_row(&q)) {
+        *ret_held = query_get_int(&q);
+        *ret_settled = query_get_int(&q);
+    }
+    return query_end(&q, e);
+}
+
+static enum err
+put(struct store_tx *tx, const struct budget_lease_ask *ask, int64_t held, int64_t period,
+    bool satisfied, struct error *e)
+{
+    struct query q = query_start(tx,
+        "INSERT INTO budget_leases (budget_id, node_id, held_nano, spent_nano, period_number,"
+        " wanted_ms) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (budget_id, node_id) DO UPDATE"
+        " SET held_nano = excluded.held_nano, spent_nano = excluded.spent_nano,"
+        " period_number = excluded.period_number, wanted_ms = excluded.wanted_ms");
+
+    query_id(&q, ask->budget->id);
+    query_id(&q, store_tx_node(tx));
+    query_int(&q, held);
+    query_int(&q, ask->settled);
+    query_int(&q, period);
+    query_int(&q, satisfied ? 0 : ask->now_ms);
+    return query_run(&q, e);
+}
+
+enum err
+budget_lease_settle(struct store_tx *tx, const struct budget_lease_ask *ask, int64_t *ret_held,
+    int64_t *ret_elsewhere, struct error *e)
+{
+    const struct budget_row *b = ask->budget;
+    int64_t period = budget_period_number(b->period, ask->now_ms);
+    int64_t own = -1, theirs = 0, elsewhere = 0, held;
+    enum err err = own_lease(tx, b, &own, e);
+
+    if (err == ERR_OK && own < 0)
+        err = seed(tx, b, period, e);
+    if (err == ERR_OK)
+        err = take_from_the_gone(tx, b, period, e);
+    if (err == ERR_OK)
+        err = others(tx, b, period, &theirs, &elsewhere, e);
+    if (err != ERR_OK)
+        return err;
+    held = smaller(ask->wished, b->limit_nano_usd - theirs);
+    held = larger(held, larger(ask->committed, smaller(ask->lease, own)));
+    err = put(tx, ask, held, period, !ask->wanted || held > ask->lease, e);
+    if (err != ERR_OK)
+        return err;
+    *ret_held = held;
+    *ret_elsewhere = elsewhere;
+    return ERR_OK;
+}

@@ -1,0 +1,50 @@
+/*
+ * Leases: which part of a hard budget each node on a shared store may commit by itself. A lease is
+ * an amount per period, whichever period runs, so that nothing has to be agreed when one begins. The
+ * leases of a budget together are never more than its limit.
+ *
+ * A node that is away keeps its leases until the first period that begins after the time until
+ * which it may spend of them (nodes.leases_until_ms): only then is it certain that it has spent
+ * nothing of the limit. Those of a budget in total are never taken away.
+ */
+#ifndef STORE_BUDGET_LEASE_H
+#define STORE_BUDGET_LEASE_H
+
+#include "store/budget_row.h"
+
+/* Several nodes may spend of one limit here: the engine is one for many machines. */
+bool store_is_shared(const struct store *s);
+
+/* Somebody on another node waits for more of this budget. */
+struct budget_lease_wanted {
+    struct id budget;
+    struct id node; /* the one that waits */
+};
+
+/*
+ * Says that this node may spend of its leases until then. *ret_wanted (arena): what other nodes
+ * have asked for since since_ms, ordered by budget. *ret_alone: no other node was seen since then.
+ */
+enum err budget_lease_renew(struct store_tx *tx, int64_t until_ms, int64_t since_ms,
+    struct arena *a, struct budget_lease_wanted **ret_wanted, size_t *ret_n, bool *ret_alone,
+    struct error *e) MUST_CHECK;
+
+/* Amounts in nano-USD. */
+struct budget_lease_ask {
+    const struct budget_row *budget;
+    int64_t now_ms;
+    int64_t lease;     /* what the gateway may commit at the moment */
+    int64_t committed; /* and has; looked at after lease was lowered to that */
+    int64_t settled;
+    int64_t wished; /* as much as there is, up to this */
+    bool wanted;    /* somebody waits for it */
+};
+
+/*
+ * *ret_held: this node's lease from now on, never less than what is committed, and not less than
+ * lease unless that was taken from it. *ret_elsewhere: what others have settled in this period.
+ */
+enum err budget_lease_settle(struct store_tx *tx, const struct budget_lease_ask *ask,
+    int64_t *ret_held, int64_t *ret_elsewhere, struct error *e) MUST_CHECK;
+
+#endif
