@@ -43,6 +43,38 @@ err_from_name(struct str name)
     return ERR_OK;
 }
 
+/* How many bytes the character at p has; 0 when it is none of UTF-8. A NUL ends the text. */
+static size_t
+character_bytes(const unsigned char *p)
+{
+    unsigned char low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
+    unsigned char high = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+
+    if (n == 1)
+        return 1;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || p[1] < low || p[1] > high)
+        return 0;
+    for (size_t i = 2; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    return n;
+}
+
+/* A sentence may quote anything, and be cut within a character; a database takes UTF-8 only. */
+static void
+make_utf8(struct error *e)
+{
+    for (unsigned char *p = (unsigned char *)e->text; *p != '\0';) {
+        size_t n = character_bytes(p);
+
+        if (n == 0)
+            *p = '?';
+        p += n == 0 ? 1 : n;
+    }
+}
+
 enum err
 fail(struct error *e, enum err code, const char *format, ...)
 {
@@ -52,6 +84,7 @@ fail(struct error *e, enum err code, const char *format, ...)
     va_start(args, format);
     vsnprintf(e->text, sizeof(e->text), format, args);
     va_end(args);
+    make_utf8(e);
     return code;
 }
 
@@ -68,6 +101,7 @@ fail_errno(struct error *e, enum err code, const char *format, ...)
     va_end(args);
     used = strlen(e->text);
     snprintf(e->text + used, sizeof(e->text) - used, ": %s", strerror(saved));
+    make_utf8(e);
     return code;
 }
 
@@ -84,6 +118,7 @@ wrap(struct error *e, const char *format, ...)
     va_end(args);
     used = strlen(e->text);
     snprintf(e->text + used, sizeof(e->text) - used, ": %s", inner);
+    make_utf8(e);
     return e->code;
 }
 

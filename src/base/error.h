@@ -22,7 +22,7 @@ enum err {
 
 struct error {
     enum err code;
-    char text[400];
+    char text[400]; /* always UTF-8: bytes of anything else become '?' */
 };
 
 #define MUST_CHECK __attribute__((warn_unused_result))

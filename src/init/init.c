@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_BODY_BYTES = 4 << 20, CANNOT_RUN = 127 };
+enum { CANNOT_RUN = 127 };
 
 struct agent {
     char *body;
@@ -84,35 +83,18 @@ receive_header(int fd, struct initwire_header *header, struct agent *a)
         die("purser sent no order");
     c = CMSG_FIRSTHDR(&message);
     if (c == NULL || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(fds)) ||
-        header->magic != INITWIRE_MAGIC || header->body_bytes > MAX_BODY_BYTES ||
-        header->argv_n == 0 || header->argv_n > INITWIRE_MAX_STRINGS ||
-        header->env_n > INITWIRE_MAX_STRINGS)
+        !initwire_header_check(header))
         die("purser sent another order than this init understands");
     memcpy(fds, CMSG_DATA(c), sizeof(fds));
     a->output = fds[0];
     a->report = fds[1];
 }
 
-/* The next string of the body; NULL when it is used up. */
-static char *
-take(struct agent *a, size_t *at)
-{
-    char *s = a->body + *at;
-    size_t left = a->body_bytes - *at, n = strnlen(s, left);
-
-    if (n == left)
-        return NULL;
-    *at += n + 1;
-    return s;
-}
-
 static void
 receive(struct agent *a)
 {
     struct initwire_header header;
-    size_t at = 0;
     int fd = connect_home();
-    bool whole;
 
     receive_header(fd, &header, a);
     a->body_bytes = header.body_bytes;
@@ -123,13 +105,7 @@ receive(struct agent *a)
         die("no memory");
     read_full(fd, a->body, a->body_bytes);
     close(fd);
-    a->work_dir = take(a, &at);
-    whole = a->work_dir != NULL;
-    for (uint32_t i = 0; i < header.argv_n && whole; i++)
-        whole = (a->argv[i] = take(a, &at)) != NULL;
-    for (uint32_t i = 0; i < header.env_n && whole; i++)
-        whole = (a->envp[i] = take(a, &at)) != NULL;
-    if (!whole || at != a->body_bytes) {
+    if (!initwire_read(&header, a->body, &a->work_dir, a->argv, a->envp)) {
         errno = EPROTO;
         die("purser sent half an order");
     }

@@ -1,6 +1,7 @@
 #include "launch/engine.h"
 
 #include "base/buf.h"
+#include "launch/pull.h"
 
 #include <curl/curl.h>
 #include <jansson.h>
@@ -12,7 +13,6 @@ enum {
     ANSWER_MAX_BYTES = 1 << 20,
     CALL_TIMEOUT_S = 60,
     PULL_TIMEOUT_S = 1800,
-    LINE_MAX_BYTES = 64 * 1024,
     MAX_FILES_SOFT = 8192,
     MAX_FILES_HARD = 65536,
     MAX_PROCESSES = 4096,
@@ -143,49 +143,10 @@ engine_has_image(const char *socket, struct str image, bool *ret, struct error *
     return ERR_OK;
 }
 
-/* The engine sends one JSON object a line: {"status", "id", "progress"} or {"error"}. */
-struct pull {
-    struct buf line;
-    engine_progress_fn *progress;
-    void *ctx;
-    char problem[200];
-};
-
-static void
-pull_line(struct pull *p)
-{
-    AUTO(cleanup_json) json_t *o = json_loadb(buf_cstr(&p->line), p->line.n, 0, NULL);
-    const char *problem = json_string_value(json_object_get(o, "error"));
-    const char *status = json_string_value(json_object_get(o, "status"));
-    const char *id = json_string_value(json_object_get(o, "id"));
-    const char *bar = json_string_value(json_object_get(o, "progress"));
-    char text[300];
-
-    if (problem == NULL)
-        problem = json_string_value(json_object_get(o, "message"));
-    if (problem != NULL)
-        snprintf(p->problem, sizeof(p->problem), "%s", problem);
-    if (status == NULL || p->progress == NULL)
-        return;
-    snprintf(text, sizeof(text), "%s%s%s%s%s", id != NULL ? id : "", id != NULL ? " " : "", status,
-        bar != NULL ? " " : "", bar != NULL ? bar : "");
-    p->progress(p->ctx, str_from_cstr(text));
-}
-
 static size_t
-pull_bytes(char *bytes, size_t size, size_t n, void *ctx)
+pull_bytes(char *bytes, size_t size, size_t n, void *pull)
 {
-    struct pull *p = ctx;
-
-    for (size_t i = 0; i < size * n; i++) {
-        if (bytes[i] != '\n') {
-            buf_add_char(&p->line, bytes[i]);
-            continue;
-        }
-        pull_line(p);
-        buf_clear(&p->line);
-    }
-    return buf_ok(&p->line) ? size * n : 0;
+    return pull_feed(pull, (struct str){bytes, size * n}) ? size * n : 0;
 }
 
 enum err
@@ -193,24 +154,20 @@ engine_pull(
     const char *socket, struct str image, engine_progress_fn *progress, void *ctx, struct error *e)
 {
     AUTO_BUF struct buf url = {0};
-    struct pull p = {.progress = progress, .ctx = ctx};
+    AUTO(pull_done) struct pull p;
     struct call c = {.socket = socket,
         .method = "POST",
         .timeout_s = PULL_TIMEOUT_S,
         .write = pull_bytes,
         .write_ctx = &p};
-    enum err result;
 
+    pull_init(&p, progress, ctx);
     if (make_url(&url, "/images/create?fromImage=", image, "", e) != ERR_OK)
         return e->code;
     c.url = buf_cstr(&url);
-    buf_init(&p.line, LINE_MAX_BYTES);
-    result = perform(&c, e);
-    if (result == ERR_OK && p.line.n > 0)
-        pull_line(&p);
-    buf_done(&p.line);
-    if (result != ERR_OK)
-        return result;
+    if (perform(&c, e) != ERR_OK)
+        return e->code;
+    pull_end(&p);
     if (c.status != 200 || p.problem[0] != '\0')
         return fail(e, ERR_LAUNCH_FAILED, "cannot fetch image %.*s: %s", STR_ARG(image),
             p.problem[0] != '\0' ? p.problem : "the engine did not say why");

@@ -38,6 +38,13 @@ set_up(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attributes, int s
     return error;
 }
 
+/* The slim one where it can do the work: see slim.c. */
+static const char *
+shim_program(const struct launch_spec *spec, const struct launch_options *o)
+{
+    return spec->container == NULL && o->shim.n > 0 ? o->shim.p : o->program.p;
+}
+
 static enum err
 spawn(const char *program, struct id workspace, int socket_fd, pid_t *ret_pid, struct error *e)
 {
@@ -133,8 +140,8 @@ hand_over(int fd, const struct secret *order, struct error *e)
 }
 
 enum err
-handover(const char *program, const struct launch_spec *spec, const struct launch_options *o,
-    pid_t *ret_shim, struct error *e)
+handover(const struct launch_spec *spec, const struct launch_options *o, pid_t *ret_shim,
+    struct error *e)
 {
     AUTO_SECRET struct secret *order = NULL;
     AUTO_CLOSE int ours = -1;
@@ -154,7 +161,7 @@ handover(const char *program, const struct launch_spec *spec, const struct launc
         cleanup_close(&theirs);
         return fail_errno(e, ERR_IO, "cannot make the shim's socket");
     }
-    result = spawn(program, spec->workspace, theirs, &pid, e);
+    result = spawn(shim_program(spec, o), spec->workspace, theirs, &pid, e);
     close(theirs);
     if (result != ERR_OK)
         return result;

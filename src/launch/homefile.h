@@ -19,6 +19,7 @@ struct homefile {
     struct str content;
     unsigned char stamp[HOMEFILE_STAMP_BYTES]; /* of what it is made from */
     bool refreshed;
+    bool secret; /* all of it is one credential */
 };
 
 struct homefile_place {

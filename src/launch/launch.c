@@ -49,7 +49,7 @@ launch_start(struct launcher *l, const struct launch_spec *spec, struct error *e
     entry->status = (struct launch_status){.state = LAUNCH_STARTING, .start = spec->start};
     launcher_unlock(l);
 
-    result = handover(l->program, spec, &l->options, &shim, e);
+    result = handover(spec, &l->options, &shim, e);
     found = settle(l->shims, l->engine, spec->workspace, &r, &fd);
     if (result != ERR_OK && found == SETTLE_ENDED && id_equal(r.start, spec->start)) {
         /* The caller hears of it from us. */

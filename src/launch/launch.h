@@ -66,6 +66,7 @@ struct launch_file {
     const struct secret *content; /* borrowed */
     uint8_t stamp[32];            /* of what it is made from */
     bool refreshed;               /* the agent renews it by itself */
+    bool secret;                  /* all of it is one credential: it stays out of the log */
 };
 
 struct launch_spec {
@@ -103,6 +104,7 @@ struct launch_options {
     struct str program;   /* path of the purser binary, for "_shim" */
     struct str engine;    /* the container engine's API socket; empty: no containers */
     struct str init;      /* path of purser-init; with an engine */
+    struct str shim;      /* path of purser-shim; empty: program does its work, more slowly */
     struct str sandbox;   /* path of bubblewrap; empty: no sandbox */
 };
 

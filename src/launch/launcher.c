@@ -226,7 +226,7 @@ copy_options(struct launcher *l, const struct launch_options *o)
         copy_text(o->run_dir, &l->run_dir, &to->run_dir) &&
         copy_text(o->state_dir, &l->state_dir, &to->state_dir) &&
         copy_text(o->engine, &l->engine, &to->engine) && copy_text(o->init, &l->init, &to->init) &&
-        copy_text(o->sandbox, &l->sandbox, &to->sandbox);
+        copy_text(o->shim, &l->shim, &to->shim) && copy_text(o->sandbox, &l->sandbox, &to->sandbox);
 }
 
 static enum err
@@ -304,6 +304,7 @@ launcher_close(struct launcher *l)
     free(l->state_dir);
     free(l->engine);
     free(l->init);
+    free(l->shim);
     free(l->sandbox);
     free(l);
 }

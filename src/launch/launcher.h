@@ -29,6 +29,7 @@ struct launcher {
     char *state_dir;
     char *engine;
     char *init;
+    char *shim;
     char *sandbox;
     launch_exit_fn *on_exit;
     void *ctx;

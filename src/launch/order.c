@@ -203,7 +203,7 @@ body_bytes(const struct launch_spec *spec, const struct launch_options *o)
         n += 3 * 4 + spec->env[i].name.n + env_value(&spec->env[i]).n + 2;
     n += 4;
     for (size_t i = 0; i < spec->files_n; i++)
-        n += 4 + sizeof(spec->files[i].stamp) + text_bytes(spec->files[i].path) + 4 +
+        n += 4 + 4 + sizeof(spec->files[i].stamp) + text_bytes(spec->files[i].path) + 4 +
             secret_bytes(spec->files[i].content);
     return n;
 }
@@ -233,6 +233,7 @@ put_files(struct writer *w, const struct launch_spec *spec)
         const struct launch_file *file = &spec->files[i];
 
         put_u32(w, file->refreshed);
+        put_u32(w, file->secret);
         put(w, file->stamp, sizeof(file->stamp));
         put_text(w, file->path);
         put_u32(w, secret_bytes(file->content));
@@ -432,6 +433,7 @@ take_file(struct reader *r, struct homefile *ret)
     char *stamp;
 
     ret->refreshed = take_u32(r, 1) == 1;
+    ret->secret = take_u32(r, 1) == 1;
     stamp = take(r, sizeof(ret->stamp));
     if (stamp != NULL)
         memcpy(ret->stamp, stamp, sizeof(ret->stamp));

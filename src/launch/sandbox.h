@@ -1,7 +1,7 @@
 /*
  * A process in a sandbox made by bubblewrap: it sees the machine's files read-only, its HOME and
- * working directory to write, a /tmp and a /proc of its own, and neither purser's state and run
- * directories nor anybody else's processes.
+ * working directory to write, a /tmp, a /run and a /proc of its own, and neither purser's state and
+ * run directories, nor the HOMEs of others, nor anybody else's processes. It shares the network.
  */
 #ifndef LAUNCH_SANDBOX_H
 #define LAUNCH_SANDBOX_H

@@ -130,12 +130,18 @@ claim(struct guard *g, const struct order *order, struct error *e)
 static enum err
 make_scrub(struct guard *g, const struct order *order, struct error *e)
 {
-    struct scrub_word words[ORDER_MAX_ENV];
+    struct scrub_word words[ORDER_MAX_ENV + HOMEFILES_MAX];
     size_t n = 0;
 
     for (size_t i = 0; i < order->env_n; i++) {
         if (order->env[i].secret)
             words[n++] = (struct scrub_word){order_env_name(order, i), order_env_value(order, i)};
+    }
+    for (size_t i = 0; i < order->files_n; i++) {
+        const struct homefile *file = &order->files[i];
+
+        if (file->secret)
+            words[n++] = (struct scrub_word){str_from_cstr(file->path), file->content};
     }
     return scrub_new(words, n, &g->scrub, e);
 }

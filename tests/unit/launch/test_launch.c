@@ -162,7 +162,7 @@ refuses_a_second_start(void **state)
     start_script(&a, w, "sleep 1000");
     assert_int_equal(launch_start(w->launcher, &a.spec, &e), ERR_CONFLICT);
     /* Not the launcher's memory alone: a shim started behind its back refuses too. */
-    assert_int_equal(handover(w->program, &a.spec, &w->options, &shim, &e), ERR_CONFLICT);
+    assert_int_equal(handover(&a.spec, &w->options, &shim, &e), ERR_CONFLICT);
     assert_int_equal(status(w).state, LAUNCH_RUNNING);
     assert_false(is_gone(status(w).pid));
 }

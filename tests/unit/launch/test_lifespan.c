@@ -301,7 +301,7 @@ agent_whose_shim_died_unwatched_is_killed_by_the_next_launcher(void **state)
     kill(shim, SIGKILL);
     WAIT_UNTIL(is_gone(shim));
     /* Until then no shim starts a second one. */
-    assert_int_equal(handover(w->program, &a.spec, &w->options, &other, &e), ERR_CONFLICT);
+    assert_int_equal(handover(&a.spec, &w->options, &other, &e), ERR_CONFLICT);
     open_launcher(w);
     assert_int_equal(launch_list(w->launcher, NULL, 0), 0);
     assert_all_gone(pids, 3);
