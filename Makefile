@@ -8,7 +8,7 @@
 #   make chaos       truth, kill storms and agents' lives at full size   CHAOS_CALLS=10000
 #                    CHAOS_KILLS=500 CHAOS_AGENT_KILLS=200
 #   make fuzz        FUZZ_SECONDS=60 of every fuzzer
-#   make bench       decisions, gateway and store; figures on standard output   FULL=1
+#   make bench       decisions, gateway, starts and store; figures on standard output   FULL=1
 #   make format      lay the C sources out as .clang-format says
 #   make clean       forget what was built (state and settings stay)
 
@@ -28,7 +28,7 @@ all: build
 build: setup-build
 	@test -f $(BUILD)/build.ninja || { echo "building purser in $(BUILD)" >&2; \
 	    said=$$(meson setup $(BUILD) 2>&1) || { echo "$$said" >&2; exit 1; }; }
-	@said=$$(ninja -C $(BUILD) --quiet purser ngx_http_purser_module.so 2>&1) || \
+	@said=$$(ninja -C $(BUILD) --quiet purser purser-init purser-shim ngx_http_purser_module.so 2>&1) || \
 	    { echo "$$said" >&2; exit 1; }
 
 run: build
@@ -56,6 +56,7 @@ bench: build setup-test
 	@bench/decide
 	@bench/drain
 	@bench/gateway
+	@bench/start
 	@bench/store $(if $(filter 1 yes true,$(FULL)),--full)
 
 format:

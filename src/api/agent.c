@@ -2,6 +2,8 @@
 #include "api/agent.h"
 
 #include "api/move.h"
+#include "api/wish.h"
+#include "store/budget_lease.h"
 #include "store/event_row.h"
 #include "store/org_row.h"
 #include "store/token_row.h"
@@ -61,6 +63,12 @@ settled_tx(struct store_tx *tx, void *ctx, struct error *e)
     return move_tx(tx, s->arena, &m, NULL, e);
 }
 
+static int64_t
+stop_grace_ms(const struct api *a)
+{
+    return a->o.stop_grace_ms == 0 ? 5000 : a->o.stop_grace_ms;
+}
+
 /*
  * What is wanted first: the report of its end must find out that it was wanted, also when it comes
  * to our successor. In a restart the report counts as an old start's.
@@ -72,14 +80,13 @@ stop_locked(struct api *a, struct arena *arena, struct id org, struct id workspa
     struct stop s = {
         .arena = arena, .org = org, .workspace = workspace, .kind = kind, .now_ms = clock_ms()};
     struct id start = launch_status(a->launcher, workspace).start;
-    int64_t grace = a->o.stop_grace_ms == 0 ? 5000 : a->o.stop_grace_ms;
     enum err code = store_tx(a->o.store, wish_tx, &s, e);
 
     if (code != ERR_OK)
         return code;
     if (stop_kinds[kind].start_due)
         agent_run_set(a, workspace, id_new());
-    code = launch_stop(a->launcher, workspace, grace, e);
+    code = launch_stop(a->launcher, workspace, stop_grace_ms(a), e);
     if (code != ERR_OK) {
         agent_run_set(a, workspace, start);
         return code;
@@ -95,10 +102,15 @@ static enum err
 stop_in_turn(
     struct api *a, struct id org, struct id workspace, enum stop_kind kind, struct error *e)
 {
+    const struct wish wish = {
+        .org = org, .workspace = workspace, .desired = stop_kinds[kind].desired};
     pthread_mutex_t *lock = api_workspace_lock(a, workspace);
     AUTO_ARENA struct arena arena = {0};
-    enum err code;
+    bool sent = false;
+    enum err code = kind == STOP_DRAIN ? ERR_OK : wish_send(a, &wish, &sent, e);
 
+    if (code != ERR_OK || sent)
+        return code;
     pthread_mutex_lock(lock);
     code = stop_locked(a, &arena, org, workspace, kind, e);
     pthread_mutex_unlock(lock);
@@ -123,19 +135,6 @@ agent_drain(struct api *a, struct id org, struct id workspace, struct error *e)
     return stop_in_turn(a, org, workspace, STOP_DRAIN, e);
 }
 
-enum err
-agent_start(struct api *a, const struct api_registry *registry, struct arena *arena,
-    const struct agent_request *q, struct error *e)
-{
-    pthread_mutex_t *lock = api_workspace_lock(a, q->workspace);
-    enum err code;
-
-    pthread_mutex_lock(lock);
-    code = agent_start_locked(a, registry, arena, q, e);
-    pthread_mutex_unlock(lock);
-    return code;
-}
-
 struct look {
     struct arena *arena;
     const struct agent_request *request;
@@ -148,6 +147,48 @@ look_tx(struct store_tx *tx, void *ctx, struct error *e)
     struct look *l = ctx;
 
     return workspace_row_get(tx, l->request->org, l->request->workspace, l->arena, &l->row, e);
+}
+
+/* Another node's agent is started, or started anew, there. */
+static enum err
+send_start(struct api *a, struct arena *arena, const struct agent_request *q, bool *ret_sent,
+    struct error *e)
+{
+    const struct wish wish = {.org = q->org,
+        .workspace = q->workspace,
+        .desired = WORKSPACE_DESIRED_RUNNING,
+        .restart = q->caller == GATHER_RESTART,
+        .when_running = q->automatic};
+    struct look l = {.arena = arena, .request = q};
+    enum err code = ERR_OK;
+
+    if (!store_is_shared(a->o.store))
+        return ERR_OK;
+    code = store_read(a->o.store, look_tx, &l, e);
+    if (code != ERR_OK)
+        return call_not_found(code, "workspace not found", e);
+    if (!wish_is_elsewhere(a, &l.row))
+        return ERR_OK;
+    if (q->model.n > 0)
+        return wish_ask_there(&l.row, "a start with a model of its own", e);
+    code = q->automatic ? ERR_OK : agent_may_start(a, arena, q, e);
+    return code == ERR_OK ? wish_send(a, &wish, ret_sent, e) : code;
+}
+
+enum err
+agent_start(struct api *a, const struct api_registry *registry, struct arena *arena,
+    const struct agent_request *q, struct error *e)
+{
+    pthread_mutex_t *lock = api_workspace_lock(a, q->workspace);
+    bool sent = false;
+    enum err code = send_start(a, arena, q, &sent, e);
+
+    if (code != ERR_OK || sent)
+        return code;
+    pthread_mutex_lock(lock);
+    code = agent_start_locked(a, registry, arena, q, e);
+    pthread_mutex_unlock(lock);
+    return code;
 }
 
 /* A start's id carries the time at which it began to gather. */
@@ -198,8 +239,11 @@ agent_restart(struct api *a, const struct api_registry *registry, struct arena *
     const struct agent_request *q, struct error *e)
 {
     pthread_mutex_t *lock = api_workspace_lock(a, q->workspace);
-    enum err code;
+    bool sent = false;
+    enum err code = send_start(a, arena, q, &sent, e);
 
+    if (code != ERR_OK || sent)
+        return code;
     pthread_mutex_lock(lock);
     code = restart_locked(a, registry, arena, q, e);
     pthread_mutex_unlock(lock);
@@ -255,12 +299,54 @@ remove_locked(
 enum err
 agent_remove(struct api *a, struct id org, struct id workspace, struct error *e)
 {
+    const struct wish wish = {
+        .org = org, .workspace = workspace, .desired = WORKSPACE_DESIRED_REMOVED};
+    pthread_mutex_t *lock = api_workspace_lock(a, workspace);
+    AUTO_ARENA struct arena arena = {0};
+    bool sent = false;
+    enum err code = wish_send(a, &wish, &sent, e);
+
+    if (code != ERR_OK || sent)
+        return code;
+    pthread_mutex_lock(lock);
+    code = remove_locked(a, &arena, org, workspace, e);
+    pthread_mutex_unlock(lock);
+    return code;
+}
+
+/* Somebody may have started it anew since this was put off: the row is read in its turn. */
+static enum err
+settle_locked(
+    struct api *a, struct arena *arena, struct id org, struct id workspace, struct error *e)
+{
+    struct agent_request q = {.org = org, .workspace = workspace};
+    struct look l = {.arena = arena, .request = &q};
+    enum err code = store_read(a->o.store, look_tx, &l, e);
+
+    if (code != ERR_OK)
+        return code;
+    if (l.row.status == WORKSPACE_REMOVED)
+        return fail(e, ERR_GONE, "workspace removed");
+    if (l.row.desired == WORKSPACE_DESIRED_REMOVED)
+        return remove_locked(a, arena, org, workspace, e);
+    if (l.row.desired == WORKSPACE_DESIRED_PAUSED)
+        return stop_locked(a, arena, org, workspace, STOP_PAUSE, e);
+    if (l.row.desired == WORKSPACE_DESIRED_STOPPED)
+        return stop_locked(a, arena, org, workspace, STOP_ASKED, e);
+    if (l.row.status == WORKSPACE_FAILED)
+        return launch_stop(a->launcher, workspace, stop_grace_ms(a), e);
+    return ERR_OK;
+}
+
+enum err
+agent_settle(struct api *a, struct id org, struct id workspace, struct error *e)
+{
     pthread_mutex_t *lock = api_workspace_lock(a, workspace);
     AUTO_ARENA struct arena arena = {0};
     enum err code;
 
     pthread_mutex_lock(lock);
-    code = remove_locked(a, &arena, org, workspace, e);
+    code = settle_locked(a, &arena, org, workspace, e);
     pthread_mutex_unlock(lock);
     return code;
 }

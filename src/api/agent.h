@@ -1,6 +1,6 @@
 /*
  * Agents' starts and ends: gather -> decide -> plan -> record -> mint -> launch, and what must be
- * undone when a later step fails. The usage token of a start ends with it, whatever ends it.
+ * undone when a later step fails. The tokens of a start end with it, whatever ends it.
  * Statuses change through api/move.h only.
  *
  *   agent.c          stop, restart, pause, removal; the lock that keeps actions apart
@@ -60,6 +60,13 @@ enum err agent_restart(struct api *a, const struct api_registry *registry, struc
 enum err agent_remove(
     struct api *a, struct id org, struct id workspace, struct error *e) MUST_CHECK;
 
+/*
+ * What runs is not what is wanted, since we, or a purserd before us, did not get to the end of it:
+ * brings it about, as the row says it by then. ERR_GONE: it is removed.
+ */
+enum err agent_settle(
+    struct api *a, struct id org, struct id workspace, struct error *e) MUST_CHECK;
+
 /* The launcher says that an agent ended. Any thread; may come more than once for one end. */
 void agent_ended(struct api *a, struct id workspace, const struct launch_status *status);
 /*
@@ -92,9 +99,9 @@ void agent_runs_free(struct api *a);
 /* From the launcher: there is an agent, or about to be. */
 bool agent_runs(struct api *a, struct id workspace);
 
-/* Revokes start-bound usage tokens of a workspace: of one start, or (start zero) of all. */
+/* Revokes the tokens that are bound to a start of a workspace: to one, or (start zero) to any. */
 struct agent_revoked {
-    struct token_row *tokens;
+    struct token_row *tokens; /* the usage tokens among them */
     size_t n;
 };
 enum err agent_tokens_revoke_tx(struct store_tx *tx, struct arena *arena, struct id org,

@@ -1,6 +1,7 @@
 /* How starts end, and which start is the current one. */
 #include "api/agent.h"
 
+#include "api/care.h"
 #include "api/move.h"
 #include "store/token_row.h"
 
@@ -76,23 +77,22 @@ agent_tokens_revoke_tx(struct store_tx *tx, struct arena *arena, struct id org, 
     struct id start, struct agent_revoked *ret, struct error *e)
 {
     int64_t now = clock_ms();
-    struct token_row *tokens;
+    struct token_row *tokens, revoked;
     struct agent_revoked out = {0};
     size_t n;
-    enum err code = token_row_list(tx, org, workspace, TOKEN_USAGE, now, arena, &tokens, &n, e);
+    enum err code = token_row_list_bound(tx, org, workspace, now, arena, &tokens, &n, e);
 
     if (code != ERR_OK)
         return code;
     out.tokens = arena_array(arena, n + 1, sizeof(*out.tokens));
     for (size_t i = 0; i < n; i++) {
-        /* One that ends by itself is a run's, not a start's. */
-        if (tokens[i].expires_ms != 0 ||
-            (!id_is_zero(start) && !id_equal(tokens[i].decision, start)))
+        if (!id_is_zero(start) && !id_equal(tokens[i].decision, start))
             continue;
-        code = token_row_revoke(tx, org, tokens[i].id, now, arena, &out.tokens[out.n], e);
+        code = token_row_revoke(tx, org, tokens[i].id, now, arena, &revoked, e);
         if (code != ERR_OK)
             return code;
-        out.n++;
+        if (revoked.kind == TOKEN_USAGE)
+            out.tokens[out.n++] = revoked;
     }
     *ret = out;
     return ERR_OK;
@@ -120,7 +120,7 @@ judge(const struct end *x, const struct workspace_row *w)
 {
     const struct api_options *o = &x->api->o;
     struct lifecycle_end end = {.desired = w->desired,
-        .policy = w->restart,
+        .policy = care_of(x->api, w).restart,
         .start_due = w->start_due_ms != 0,
         .lost = x->status == NULL,
         .starting = w->status == WORKSPACE_PROVISIONING,

@@ -1,13 +1,12 @@
-/* purserd starts: rows, usage tokens and the gateway's policy follow what really runs. */
+/* purserd starts: rows, tokens and the gateway's policy follow what really runs. */
 #include "api/agent.h"
 
-#include "api/plan.h"
-#include "store/token_row.h"
+#include "api/handout.h"
 
 struct recovery {
     struct api *api;
     struct arena arena;
-    struct token_row *tokens;
+    struct token_row *tokens; /* bound to starts of this node, then: every node's for the gateway */
     size_t tokens_n;
     struct workspace_row *workspaces;
     size_t workspaces_n;
@@ -24,12 +23,21 @@ static enum err
 recovery_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct recovery *r = ctx;
+    struct id none = {0};
     enum err code =
-        token_row_list_live_usage(tx, clock_ms(), &r->arena, &r->tokens, &r->tokens_n, e);
+        token_row_list_bound(tx, none, none, clock_ms(), &r->arena, &r->tokens, &r->tokens_n, e);
 
     if (code != ERR_OK)
         return code;
     return workspace_row_list_node(tx, &r->arena, &r->workspaces, &r->workspaces_n, e);
+}
+
+static enum err
+usage_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct recovery *r = ctx;
+
+    return token_row_list_live_usage(tx, clock_ms(), &r->arena, &r->tokens, &r->tokens_n, e);
 }
 
 static enum err
@@ -44,27 +52,34 @@ ended_tx(struct store_tx *tx, void *ctx, struct error *e)
     return code == ERR_NOT_FOUND ? ERR_OK : code;
 }
 
-/* A token lives as long as its start does, or, for a run, until it expires. */
+/* A token lives as long as its start does. */
 static enum err
-recover_token(struct recovery *r, const struct token_row *t, struct error *e)
+end_token(struct recovery *r, const struct token_row *t, struct error *e)
 {
-    bool alive = t->expires_ms != 0 ||
-        (agent_runs(r->api, t->workspace) &&
-            id_equal(launch_status(r->api->launcher, t->workspace).start, t->decision));
-    struct edge_token published = {.token = t->id,
-        .org = t->org,
-        .workspace = t->workspace,
-        .decision = t->decision,
-        .expires_ms = t->expires_ms};
-
-    memcpy(published.digest, t->digest, sizeof(published.digest));
-    if (!alive) {
+    if (agent_runs(r->api, t->workspace) &&
+        id_equal(launch_status(r->api->launcher, t->workspace).start, t->decision))
+        return ERR_OK;
+    if (t->kind == TOKEN_USAGE)
         edge_token_revoke(r->api->o.edge, t->digest);
-        r->ended = t;
-        return store_tx(r->api->o.store, ended_tx, r, e);
-    }
-    published.models = plan_list(&r->arena, t->models, &published.models_n);
-    return edge_token_publish(r->api->o.edge, &published, e);
+    r->ended = t;
+    return store_tx(r->api->o.store, ended_tx, r, e);
+}
+
+/* Ours that are over end; what is live after that, also of other nodes, the gateway is told. */
+static enum err
+recover_tokens(struct recovery *r, struct error *e)
+{
+    enum err code = ERR_OK;
+
+    for (size_t i = 0; code == ERR_OK && i < r->tokens_n; i++)
+        code = end_token(r, &r->tokens[i], e);
+    if (code == ERR_OK)
+        code = store_read(r->api->o.store, usage_tx, r, e);
+    for (size_t i = 0; code == ERR_OK && i < r->tokens_n; i++)
+        code = handout_publish_row(r->api, &r->arena, &r->tokens[i], e);
+    if (code == ERR_OK)
+        edge_tokens_settled(r->api->o.edge);
+    return code;
 }
 
 /* It runs: is that what is wanted, and what is due for it? */
@@ -110,10 +125,8 @@ agent_recover(struct api *a, struct error *e)
     AUTO(recovery_done) struct recovery r = {.api = a};
     enum err code = store_read(a->o.store, recovery_tx, &r, e);
 
-    for (size_t i = 0; code == ERR_OK && i < r.tokens_n; i++)
-        code = recover_token(&r, &r.tokens[i], e);
     if (code == ERR_OK)
-        edge_tokens_settled(a->o.edge);
+        code = recover_tokens(&r, e);
     for (size_t i = 0; code == ERR_OK && i < r.workspaces_n; i++)
         code = recover_workspace(&r, &r.workspaces[i], e);
     return code == ERR_OK ? ERR_OK : wrap(e, "finding running agents again");

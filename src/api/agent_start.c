@@ -104,7 +104,7 @@ append_warning(struct store_tx *tx, const struct start *s, struct error *e)
     return event_row_append(tx, &event, NULL, e);
 }
 
-/* The intent, durable before any effect: decision record, usage token, row on its way. */
+/* The intent, durable before any effect: decision record, tokens, row on its way. */
 static enum err
 intent_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
@@ -127,8 +127,8 @@ intent_tx(struct store_tx *tx, void *ctx, struct error *e)
         code = workspace_row_allot_uid(tx, q->org, q->workspace, first, UID_COUNT, &s->uid, e);
     if (code == ERR_OK)
         code = decision_row_append(tx, &s->record, e);
-    if (code == ERR_OK && s->plan.env.needs_usage_token)
-        code = token_row_insert(tx, &s->handout.token_row, e);
+    if (code == ERR_OK)
+        code = handout_store_tx(tx, &s->handout, e);
     if (code == ERR_OK)
         code = append_warning(tx, s, e);
     return code;
@@ -225,7 +225,7 @@ start_launch(struct start *s, struct error *e)
     return launch_start(s->api->launcher, &spec, e);
 }
 
-/* After the intent stands: whatever fails from here on takes the token back. */
+/* After the intent stands: whatever fails from here on takes the tokens back. */
 static enum err
 start_effect(struct start *s, struct error *e)
 {
@@ -237,7 +237,7 @@ start_effect(struct start *s, struct error *e)
         return ERR_OK;
     s->failure = *e;
     if (s->plan.env.needs_usage_token)
-        edge_token_revoke(s->api->o.edge, s->handout.token.digest);
+        edge_token_revoke(s->api->o.edge, s->handout.usage.text.digest);
     return start_failed(s, DECISION_START, e);
 }
 
@@ -369,7 +369,7 @@ agent_start_locked(struct api *a, const struct api_registry *registry, struct ar
         arena, registry->registry, &s.gathered, &s.plan, DECISION_START, ERR_OK, s.id, &s.record);
     s.source = (struct handout_source){
         .api = a, .arena = arena, .gathered = &s.gathered, .plan = &s.plan, .decision = s.id};
-    code = handout_token(&s.source, &s.handout, e);
+    code = handout_tokens(&s.source, &s.handout, e);
     if (code != ERR_OK)
         return code;
     code = store_tx_durable(a->o.store, intent_tx, &s, e);

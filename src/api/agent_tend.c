@@ -1,13 +1,13 @@
 /* What is due for agents while they live: readiness, time-outs, silence, automatic starts. */
 #include "api/agent.h"
 
+#include "api/care.h"
 #include "api/move.h"
 #include "store/heartbeat_row.h"
 #include "store/token_row.h"
 
 enum {
     READY_MS = 1000,
-    START_TIMEOUT_MS = 600 * 1000,
     HEARTBEAT_TIMEOUT_MS = 180 * 1000,
     RETRY_MS = 1000, /* after the store failed us */
     PATIENCE_MS = 30 * 1000,
@@ -20,18 +20,12 @@ or_default(int64_t set, int64_t otherwise)
     return set == 0 ? otherwise : set;
 }
 
-static int64_t
-start_timeout_ms(struct api *a, const struct workspace_row *w)
-{
-    return w->start_timeout_ms != 0 ? w->start_timeout_ms
-                                    : or_default(a->o.start_timeout_ms, START_TIMEOUT_MS);
-}
-
 void
 agent_tend(struct api *a, const struct workspace_row *w, struct id start, int64_t ran_ms)
 {
-    bool registers = w->readiness == READINESS_REGISTER;
-    int64_t due = registers ? start_timeout_ms(a, w) : or_default(a->o.ready_ms, READY_MS);
+    struct lifecycle_care care = care_of(a, w);
+    bool registers = care.readiness == READINESS_REGISTER;
+    int64_t due = registers ? care.start_timeout_ms : or_default(a->o.ready_ms, READY_MS);
     int64_t wait = due - ran_ms;
 
     later_put(
@@ -117,7 +111,7 @@ timeout_tx(struct store_tx *tx, void *ctx, struct error *e)
     if (code != ERR_OK || d->row.status != WORKSPACE_PROVISIONING ||
         agent_run_is_stale(d->api, d->entry->workspace, d->entry->start))
         return code;
-    seconds = start_timeout_ms(d->api, &d->row) / 1000;
+    seconds = care_of(d->api, &d->row).start_timeout_ms / 1000;
     m.text = arena_printf(&d->arena,
         "provisioning timed out: the agent was started but did not call /registry/register within "
         "%lld s. See its log (purser workspace logs) and whether it reaches PLATFORM_URL, then "
@@ -148,27 +142,19 @@ agent_timeout_due(struct api *a, const struct later_entry *entry)
         code = launch_stop(a->launcher, entry->workspace, or_default(a->o.stop_grace_ms, 5000), &e);
     }
     pthread_mutex_unlock(lock);
-    put_again(a, entry, code, &e);
+    /* It has failed already and still runs: that is to be settled, not to be timed out again. */
+    if (code != ERR_OK && d.acts)
+        later_put(a, LATER_SETTLE, entry->org, entry->workspace, (struct id){0}, RETRY_MS);
+    else
+        put_again(a, entry, code, &e);
 }
 
-/* What runs is not what is wanted: we, or a purserd before us, did not get to the end of it. */
 void
 agent_settle_due(struct api *a, const struct later_entry *entry)
 {
-    AUTO_DUE struct due d = {.api = a, .entry = entry};
     struct error e;
-    enum err code = store_read(a->o.store, due_row_tx, &d, &e);
+    enum err code = agent_settle(a, entry->org, entry->workspace, &e);
 
-    if (code != ERR_OK || d.row.status == WORKSPACE_REMOVED)
-        code = code == ERR_OK ? ERR_GONE : code;
-    else if (d.row.desired == WORKSPACE_DESIRED_REMOVED)
-        code = agent_remove(a, entry->org, entry->workspace, &e);
-    else if (d.row.desired == WORKSPACE_DESIRED_PAUSED)
-        code = agent_pause(a, entry->org, entry->workspace, &e);
-    else if (d.row.desired == WORKSPACE_DESIRED_STOPPED)
-        code = agent_stop(a, entry->org, entry->workspace, &e);
-    else if (d.row.status == WORKSPACE_FAILED)
-        code = launch_stop(a->launcher, entry->workspace, or_default(a->o.stop_grace_ms, 5000), &e);
     put_again(a, entry, code, &e);
 }
 

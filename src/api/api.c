@@ -104,6 +104,12 @@ api_new(const struct api_options *o, struct api **ret, struct error *e)
 }
 
 void
+api_events_changed(struct api *a, struct id org)
+{
+    streams_wake(a->streams, org);
+}
+
+void
 api_agent_exited(void *ctx, struct id workspace, const struct launch_status *status)
 {
     agent_ended(ctx, workspace, status);

@@ -115,6 +115,13 @@ void api_agent_exited(void *ctx, struct id workspace, const struct launch_status
 enum err api_start(struct api *a, struct launcher *launcher, struct error *e) MUST_CHECK;
 /* From now on decisions use this registry; running requests finish with the one they began with. */
 void api_registry_swap(struct api *a, const struct api_registry *r);
+/*
+ * Another node was asked something of an agent of ours (workspace zero: perhaps of several). False:
+ * the store is away, come again.
+ */
+bool api_wishes_changed(struct api *a, struct id workspace);
+/* Another node has written an event of this org. */
+void api_events_changed(struct api *a, struct id org);
 /* NULL is fine, for both. */
 void api_stop(struct api *a);
 void api_free(struct api *a);

@@ -16,8 +16,8 @@ json_t *audit_decision_json(const struct decision_row *d);
  */
 json_t *audit_page_json(const struct decision_row *rows, size_t n, size_t max);
 /*
- * {valid, chains: [{chain, org_id, org_slug, node_id, entries, head, valid, why}], checkpoints:
- * {count, valid, why, keys}, cannot_show}.
+ * {valid, chains: [{chain, org_id, org_slug, node_id, entries, head, pruned: null | {entries,
+ * until_ms, pruned_ms, checkpoint}, valid, why}], checkpoints: {count, valid, why, keys}, cannot_show}.
  */
 json_t *audit_chains_json(
     const struct audit_chain *chains, size_t n, const struct checkpoint_summary *checkpoints);

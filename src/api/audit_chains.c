@@ -15,6 +15,16 @@ summary_json(const struct checkpoint_summary *c)
         "why", json_str_or_null(c->why), "keys", keys);
 }
 
+static json_t *
+pruned_json(const struct audit_chain *c)
+{
+    if (c->pruned == 0)
+        return json_null();
+    return json_pack("{s:I, s:I, s:I, s:I}", "entries", (json_int_t)c->pruned, "until_ms",
+        (json_int_t)c->pruned_until_ms, "pruned_ms", (json_int_t)c->pruned_ms, "checkpoint",
+        (json_int_t)c->pruned_checkpoint);
+}
+
 json_t *
 audit_chains_json(
     const struct audit_chain *chains, size_t n, const struct checkpoint_summary *checkpoints)
@@ -27,15 +37,16 @@ audit_chains_json(
 
         valid = valid && c->valid;
         json_array_append_new(list,
-            json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:b, s:o}", "chain",
+            json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:b, s:o}", "chain",
                 json_str(audit_type_name(c->type)), "org_id", json_id(c->org), "org_slug",
                 json_str_or_null(c->slug), "node_id", json_id(c->node), "entries",
-                (json_int_t)c->entries, "head", json_hex(c->head, sizeof(c->head)), "valid",
-                (int)c->valid, "why", json_str_or_null(c->why)));
+                (json_int_t)c->entries, "head", json_hex(c->head, sizeof(c->head)), "pruned",
+                pruned_json(c), "valid", (int)c->valid, "why", json_str_or_null(c->why)));
     }
     return json_pack("{s:b, s:o, s:o, s:s}", "valid", (int)valid, "chains", list, "checkpoints",
         summary_json(checkpoints), "cannot_show",
-        "A chain shows every change to what stands between its first entry and its head; a signed "
+        "A chain shows every change to what stands between its anchor, or first entry, and its "
+        "head; a signed "
         "checkpoint, that entries it saw were cut off or computed anew. It cannot show that the "
         "newest entries were removed together with the checkpoints that saw them, nor a store that "
         "somebody signed anew with the node's key: for that, keep checkpoints elsewhere (purser "

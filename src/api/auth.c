@@ -49,7 +49,7 @@ who_of(const struct token_row *t)
     case TOKEN_ORG:
         return t->read_only ? WHO_ORG_READ : WHO_ORG;
     case TOKEN_WORKSPACE:
-        return WHO_WORKSPACE;
+        return id_is_zero(t->decision) ? WHO_WORKSPACE : WHO_AGENT;
     case TOKEN_USAGE:
         return WHO_USAGE;
     default:

@@ -11,7 +11,9 @@ enum {
     WHO_ORG = 4,        /* an org token that may write */
     WHO_ORG_READ = 8,   /* an org token that may only read */
     WHO_WORKSPACE = 16, /* a workspace's token, for its own workspace */
+    WHO_AGENT = 64,     /* the same, made for one start: it makes no credential that outlives it */
     WHO_USAGE = 32,     /* a usage token: it may see what its workspace spent, and no more */
+    WHO_SELF = WHO_WORKSPACE | WHO_AGENT,
 };
 
 struct principal {

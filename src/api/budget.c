@@ -2,6 +2,8 @@
 #include "api/budget.h"
 
 #include "api/workspace.h"
+#include "store/budget_lease.h"
+#include "store/watch.h"
 #include "store/event_row.h"
 
 /* As the reference names the periods; ours besides. */
@@ -171,9 +173,18 @@ budget_of_org(struct call *c, struct error *e)
 
 /* --- set ------------------------------------------------------------------------------------- */
 
+static enum err
+told_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    (void)ctx;
+    return store_notify(tx, STORE_CHANGE_BUDGETS, STR("-"), e);
+}
+
 enum err
 budgets_changed(struct api *a, struct error *e)
 {
+    if (store_is_shared(a->o.store) && store_tx(a->o.store, told_tx, NULL, e) != ERR_OK)
+        return e->code;
     return a->o.budgets_changed == NULL ? ERR_OK : a->o.budgets_changed(a->o.budgets_ctx, e);
 }
 

@@ -46,6 +46,7 @@ counts_read(struct correction *k, struct error *e)
         {"cache_write_5m_tokens", &k->usage.cache_write_5m},
         {"cache_write_1h_tokens", &k->usage.cache_write_1h},
         {"reasoning_tokens", &k->usage.reasoning},
+        {"web_searches", &k->usage.web_searches},
     };
     enum err code = ERR_OK;
 
@@ -99,6 +100,7 @@ make(struct correction *k, const struct ledger_entry *was, struct error *e)
         return fail(e, ERR_INVALID_REQUEST, "no cost can be made of these tokens");
     en.kind = LEDGER_CORRECTION;
     en.certainty = LEDGER_EXACT;
+    en.estimate = LEDGER_ESTIMATE_NONE;
     en.closed_ms = clock_ms();
     en.bound_nano_usd = 0;
     en.cost_nano_usd = cost - was->cost_nano_usd;
@@ -110,6 +112,7 @@ make(struct correction *k, const struct ledger_entry *was, struct error *e)
         en.usage.cache_write_5m = k->usage.cache_write_5m - was->usage.cache_write_5m;
         en.usage.cache_write_1h = k->usage.cache_write_1h - was->usage.cache_write_1h;
         en.usage.reasoning = k->usage.reasoning - was->usage.reasoning;
+        en.usage.web_searches = k->usage.web_searches - was->usage.web_searches;
     }
     k->booked = en;
     return ERR_OK;

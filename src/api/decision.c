@@ -40,12 +40,13 @@ platform_json(const struct plan *p)
             json_pack("{s:o, s:o}", "name", json_str(f->identity[i].name), "value",
                 json_str(f->identity[i].literal)));
     }
-    return json_pack("{s:I, s:b, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "at_ms",
+    return json_pack("{s:I, s:b, s:o, s:b, s:b, s:o, s:o, s:o, s:o, s:o}", "at_ms",
         (json_int_t)f->now_ms, "gateway", (int)f->gateway_present, "keys",
         names_json(p->platform_keys, p->platform_keys_n), "refuse_shadowed",
-        (int)f->refuse_shadowed, "openai_base_url", json_str(f->openai_base_url),
-        "anthropic_base_url", json_str(f->anthropic_base_url), "usage_url", json_str(f->usage_url),
-        "identity", identity, "required_env", names_json(f->required_env, f->required_env_n));
+        (int)f->refuse_shadowed, "workspace_token", (int)f->has_workspace_token, "openai_base_url",
+        json_str(f->openai_base_url), "anthropic_base_url", json_str(f->anthropic_base_url),
+        "usage_url", json_str(f->usage_url), "identity", identity, "required_env",
+        names_json(f->required_env, f->required_env_n));
 }
 
 static json_t *

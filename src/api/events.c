@@ -24,7 +24,7 @@ accepts(const struct call *c, struct str type)
 {
     struct str accept = http_header_get(c->http, "Accept");
 
-    return memmem(accept.p, accept.n, type.p, type.n) != NULL;
+    return accept.n > 0 && memmem(accept.p, accept.n, type.p, type.n) != NULL;
 }
 
 /* Last-Event-ID, as a browser sends it when it comes back, goes before ?after=. */

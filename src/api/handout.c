@@ -28,23 +28,45 @@ grant_json(const struct handout_source *s)
     return copy;
 }
 
-enum err
-handout_token(const struct handout_source *s, struct handout *h, struct error *e)
+static enum err
+token_make(
+    const struct handout_source *s, enum token_kind kind, struct handout_token *t, struct error *e)
 {
-    if (!s->plan->env.needs_usage_token)
-        return ERR_OK;
-    auth_token_make(TOKEN_USAGE, &h->token);
-    h->token_row = (struct token_row){.id = id_new(),
+    auth_token_make(kind, &t->text);
+    t->row = (struct token_row){.id = id_new(),
         .org = s->gathered->workspace.org,
         .workspace = s->gathered->workspace.id,
-        .kind = TOKEN_USAGE,
-        .prefix = token_prefix(TOKEN_USAGE),
+        .kind = kind,
+        .prefix = token_prefix(kind),
         .created_ms = clock_ms(),
         .expires_ms = s->expires_ms,
-        .decision = s->decision,
-        .models = grant_json(s)};
-    memcpy(h->token_row.digest, h->token.digest, sizeof(h->token_row.digest));
-    return secret_new(str_from_cstr(h->token.text), &h->token_secret, e);
+        .decision = s->decision};
+    memcpy(t->row.digest, t->text.digest, sizeof(t->row.digest));
+    return secret_new(str_from_cstr(t->text.text), &t->secret, e);
+}
+
+enum err
+handout_tokens(const struct handout_source *s, struct handout *h, struct error *e)
+{
+    enum err code = ERR_OK;
+
+    if (s->plan->env.needs_usage_token) {
+        code = token_make(s, TOKEN_USAGE, &h->usage, e);
+        h->usage.row.models = grant_json(s);
+    }
+    if (code == ERR_OK && s->plan->facts.has_workspace_token) {
+        code = token_make(s, TOKEN_WORKSPACE, &h->own, e);
+        h->own.row.name = STR("the agent's own, until its start ends");
+    }
+    return code;
+}
+
+enum err
+handout_store_tx(struct store_tx *tx, const struct handout *h, struct error *e)
+{
+    enum err code = h->usage.secret == NULL ? ERR_OK : token_row_insert(tx, &h->usage.row, e);
+
+    return code != ERR_OK || h->own.secret == NULL ? code : token_row_insert(tx, &h->own.row, e);
 }
 
 enum err
@@ -65,9 +87,9 @@ handout_publish_row(
 enum err
 handout_publish(const struct handout_source *s, const struct handout *h, struct error *e)
 {
-    if (h->token_secret == NULL)
+    if (h->usage.secret == NULL)
         return ERR_OK;
-    return handout_publish_row(s->api, s->arena, &h->token_row, e);
+    return handout_publish_row(s->api, s->arena, &h->usage.row, e);
 }
 
 /* The value a row puts under its name. */
@@ -78,7 +100,7 @@ join_row(const struct handout_source *s, const struct handout *h, const struct e
     struct launch_env env = {.name = row->name, .literal = row->literal};
 
     if (row->source == ENV_FROM_USAGE_TOKEN)
-        env.secret = h->token_secret;
+        env.secret = h->usage.secret;
     for (size_t k = 0; row->source == ENV_FROM_SECRET && k < g->secrets_n; k++) {
         if (str_equal(g->secrets[k].name, row->name))
             env.secret = g->values[k];
@@ -126,11 +148,15 @@ page_add_quoted(struct page *page, struct str s)
 static struct str
 part_value(const struct handout *h, const struct env_part *part)
 {
-    for (size_t i = 0; part->is_variable && i < h->env_n; i++) {
+    if (part->of == ENV_PART_LITERAL)
+        return part->text;
+    if (part->of == ENV_PART_WORKSPACE_TOKEN)
+        return secret_expose(h->own.secret);
+    for (size_t i = 0; i < h->env_n; i++) {
         if (str_equal(h->env[i].name, part->text))
             return h->env[i].secret != NULL ? secret_expose(h->env[i].secret) : h->env[i].literal;
     }
-    return part->is_variable ? STR_NONE : part->text;
+    return STR_NONE;
 }
 
 static void
@@ -160,8 +186,10 @@ join_file(
         return code;
     page.room = secret_room(h->contents[h->files_n]);
     page_fill(&page, h, file);
-    *out = (struct launch_file){
-        .path = file->path, .content = h->contents[h->files_n], .refreshed = file->refreshed};
+    *out = (struct launch_file){.path = file->path,
+        .content = h->contents[h->files_n],
+        .refreshed = file->refreshed,
+        .secret = file->secret};
     vault_fingerprint(s->api->o.vault, secret_expose(out->content), out->stamp);
     h->files_n++;
     return ERR_OK;
@@ -184,11 +212,18 @@ handout_join(const struct handout_source *s, struct handout *h, struct error *e)
     return code;
 }
 
+static void
+token_done(struct handout_token *t)
+{
+    auth_token_wipe(&t->text);
+    secret_free(TAKE(t->secret));
+}
+
 void
 handout_done(struct handout *h)
 {
-    auth_token_wipe(&h->token);
-    secret_free(TAKE(h->token_secret));
-    for (size_t i = 0; i < ENV_FILES_MAX; i++)
+    token_done(&h->usage);
+    token_done(&h->own);
+    for (size_t i = 0; i < ENV_PLAN_FILES_MAX; i++)
         secret_free(TAKE(h->contents[i]));
 }

@@ -1,6 +1,7 @@
 /*
  * What a plan becomes when it is handed out, to a start or to a run: the environment and the files
- * with their values joined in, and the usage token where the mode needs one. The only place where a
+ * with their values joined in, the usage token where the mode needs one, and a start's workspace
+ * token. The only place where a
  * plan's names meet secrets.
  */
 #ifndef API_HANDOUT_H
@@ -9,16 +10,22 @@
 #include "api/plan.h"
 #include "store/token_row.h"
 
+/* A token that is made for one start or run. */
+struct handout_token {
+    struct auth_token_text text;
+    struct token_row row;
+    struct secret *secret; /* NULL: the plan needs none */
+};
+
 /* Zero-initialised. */
 struct handout {
-    struct auth_token_text token; /* empty while handout_token() was not called */
-    struct token_row token_row;
-    struct secret *token_secret;
-    struct launch_env *env; /* in the plan's order */
+    struct handout_token usage; /* what the agent calls the gateway with */
+    struct handout_token own;   /* the workspace's: what it registers and reports with */
+    struct launch_env *env;     /* in the plan's order */
     size_t env_n;
     struct launch_file *files;
     size_t files_n;
-    struct secret *contents[ENV_FILES_MAX];
+    struct secret *contents[ENV_PLAN_FILES_MAX];
 };
 
 /* What starts and runs have in common; all of it outlives the handout. */
@@ -28,13 +35,15 @@ struct handout_source {
     const struct gathered *gathered; /* with values */
     const struct plan *plan;
     struct id decision;
-    int64_t expires_ms; /* of the token; 0: when the start ends */
+    int64_t expires_ms; /* of the tokens; 0: when the start ends */
 };
 
-/* Makes the token and its row, neither stored nor published yet. Nothing when the plan needs none. */
-enum err handout_token(
+/* Makes the tokens that the plan needs, and their rows; neither stored nor published yet. */
+enum err handout_tokens(
     const struct handout_source *s, struct handout *h, struct error *e) MUST_CHECK;
-/* Tells the gateway of the token, if there is one. */
+/* Stores them. */
+enum err handout_store_tx(struct store_tx *tx, const struct handout *h, struct error *e) MUST_CHECK;
+/* Tells the gateway of the usage token, if there is one. */
 enum err handout_publish(
     const struct handout_source *s, const struct handout *h, struct error *e) MUST_CHECK;
 /* Joins the values in. Views point into the gathered values and into h. */

@@ -1,4 +1,5 @@
 /* GET /health: open, and without anything that an outsider may not know. */
+#include "api/isolation.h"
 #include "api/impl.h"
 
 static enum err
@@ -35,11 +36,7 @@ warnings(const struct api *a)
 {
     json_t *list = json_array();
 
-    if (a->o.isolation == API_ISOLATION_NONE)
-        json_array_append_new(list,
-            json_pack("{s:s, s:s}", "code", "NO_ISOLATION", "text",
-                "agents run with purser's own rights and can read its keys: run purser as root, or "
-                "install bubblewrap and drop isolation: none"));
+    isolation_warn(a, list);
     return list;
 }
 

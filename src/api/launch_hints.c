@@ -33,15 +33,18 @@ number_read(json_t *o, const struct number *n, struct launch_limits *ret, struct
     return ERR_OK;
 }
 
-/* What a reference to an image or the name of a network is made of. */
+/*
+ * What a reference to an image or the name of a network is made of. No network has a colon or a slash:
+ * "container:NAME" and "ns:PATH" are engines' words for the networks of others.
+ */
 static bool
-is_reference(struct str s, size_t max)
+is_reference(struct str s, size_t max, const char *signs)
 {
     for (size_t i = 0; i < s.n; i++) {
         char ch = s.p[i];
 
         if (!(ch >= 'a' && ch <= 'z') && !(ch >= 'A' && ch <= 'Z') && !(ch >= '0' && ch <= '9') &&
-            strchr("._-/:@", ch) == NULL)
+            (ch == '\0' || strchr(signs, ch) == NULL))
             return false;
     }
     return s.n <= max && (s.n == 0 || (s.p[0] != '-' && s.p[0] != '/'));
@@ -79,14 +82,21 @@ hints_parse(json_t *o, struct hints *ret, struct error *e)
         code = json_get_str(o, "network", &ret->container.network, e);
     if (code != ERR_OK)
         return code;
-    if (!is_reference(ret->container.image, IMAGE_MAX_BYTES))
+    if (!is_reference(ret->container.image, IMAGE_MAX_BYTES, "._-/:@"))
         return fail(e, ERR_INVALID_REQUEST, "\"launch\": image is no name of an image");
-    if (!is_reference(ret->container.network, NETWORK_MAX_BYTES))
+    if (!is_reference(ret->container.network, NETWORK_MAX_BYTES, "._-"))
         return fail(e, ERR_INVALID_REQUEST, "\"launch\": network is bridge, none, host or a name");
     if (ret->container.image.n == 0 && (ret->container.network.n > 0 || ret->limits.cpu_millis > 0))
         return fail(e, ERR_INVALID_REQUEST,
             "\"launch\": network and cpus are a container's: they need an image");
     return ERR_OK;
+}
+
+/* Behind any other name are machines and services that no org was given. */
+static bool
+is_anybodys_network(struct str name)
+{
+    return name.n == 0 || str_equal(name, STR("bridge")) || str_equal(name, STR("none"));
 }
 
 enum err
@@ -106,9 +116,10 @@ launch_hints_read(struct call *c, struct workspace_row *w, struct error *e)
         return fail(e, ERR_INVALID_REQUEST, "\"launch\" is an object or null");
     if (hints_parse(o, &hints, e) != ERR_OK)
         return e->code;
-    if (str_equal(hints.container.network, STR("host")) && c->principal.who != WHO_ADMIN)
+    if (c->principal.who != WHO_ADMIN && !is_anybodys_network(hints.container.network))
         return fail(e, ERR_INVALID_REQUEST,
-            "\"launch\": only the admin may give a container the machine's own network");
+            "\"launch\": only the admin may give a container the machine's own network, or a named "
+            "one: leave network out, or take bridge or none");
     dump = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
     if (dump == NULL)
         return fail(e, ERR_INVALID_REQUEST, "\"launch\" is no plain JSON");

@@ -81,7 +81,7 @@ model_put(struct call *c, struct error *e)
         return fail(e, ERR_INVALID_REQUEST, "\"model\" must be a string (empty: no model)");
     m.secret.value = str_trim((struct str){json_string_value(v), json_string_length(v)});
     if (m.secret.value.n > MODEL_MAX_BYTES ||
-        memchr(m.secret.value.p, '\n', m.secret.value.n) != NULL)
+        str_find_char(m.secret.value, '\n') < m.secret.value.n)
         return fail(
             e, ERR_INVALID_REQUEST, "\"model\" is one line of at most %d bytes", MODEL_MAX_BYTES);
     code = store_tx_durable(c->api->o.store, model_tx, &m, e);

@@ -5,6 +5,7 @@
  */
 #include "api/org.h"
 #include "api/plan.h"
+#include "api/wish.h"
 #include "base/tree.h"
 #include "store/org_data.h"
 
@@ -14,6 +15,7 @@ struct deletion {
     bool keep_ledger;
     struct str expected; /* the export that the caller has, by its digest in hex; empty: none */
     struct id *workspaces;
+    struct id busy_node; /* another one, on which an agent of the org still runs; zero: none */
     size_t workspaces_n;
     struct org_export gone;
     struct org_deletion_row record;
@@ -50,6 +52,22 @@ find_tx(struct store_tx *tx, void *ctx, struct error *e)
 }
 
 static enum err
+running_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct deletion *d = ctx;
+    struct workspace_row *rows;
+    size_t n;
+    enum err code = workspace_row_list(tx, d->org.id, &d->c->http->arena, &rows, &n, e);
+
+    d->busy_node = (struct id){0};
+    for (size_t i = 0; code == ERR_OK && i < n; i++) {
+        if (wish_is_elsewhere(d->c->api, &rows[i]) && workspace_status_is_up(rows[i].status))
+            d->busy_node = rows[i].node;
+    }
+    return code;
+}
+
+static enum err
 confirm(struct deletion *d, struct error *e)
 {
     struct http_request *http = d->c->http;
@@ -76,6 +94,29 @@ confirm(struct deletion *d, struct error *e)
             STR_ARG(d->org.slug));
     }
     return ERR_OK;
+}
+
+/* Nothing may run under an org that is no more, wherever it runs. */
+static enum err
+ended_everywhere(struct deletion *d, struct error *e)
+{
+    enum { TRIES = 100 };
+    const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
+    char node[ID_TEXT_BYTES];
+    enum err code = ERR_OK;
+
+    for (int i = 0; i < TRIES; i++) {
+        if (i > 0)
+            nanosleep(&pause, NULL);
+        code = store_read(d->c->api->o.store, running_tx, d, e);
+        if (code != ERR_OK || id_is_zero(d->busy_node))
+            return code;
+    }
+    id_text(d->busy_node, node);
+    return fail(e, ERR_CONFLICT,
+        "agents of the org have not ended yet on the node %s: start its purser if it is down, then "
+        "delete the org again",
+        node);
 }
 
 /* Folders of agents that ended: of every workspace there ever was. */
@@ -156,6 +197,8 @@ org_delete(struct call *c, struct error *e)
     /* With an export at hand everything has stopped already, and must not change any more. */
     if (code == ERR_OK && d.expected.n == 0)
         code = org_suspend_now(c->api, d.org.id, &stopped, e);
+    if (code == ERR_OK)
+        code = ended_everywhere(&d, e);
     if (code == ERR_OK)
         code = remove_folders(&d, e);
     if (code == ERR_OK)

@@ -128,6 +128,7 @@ plan_make(struct api *a, const struct api_registry *registry, struct arena *aren
         .platform_key_present = plan_platform_key_present(
             registry->registry, g->effective_model, ret->platform_keys, ret->platform_keys_n),
         .refuse_shadowed = a->o.refuse_shadowed,
+        .has_workspace_token = !plan_runtime_is_external(g->workspace.runtime) && !g->elsewhere,
         .now_ms = clock_ms(),
         .openai_base_url = arena_printf(arena, "%.*s/api/v1/internal/llm/openai/v1", STR_ARG(url)),
         .anthropic_base_url =

@@ -181,6 +181,8 @@ read_platform(struct replay *p, json_t *platform, struct error *e)
     if (code == ERR_OK)
         code = read_identity(p, platform, e);
     f->required_env = required;
+    /* Older records know of none. */
+    f->has_workspace_token = json_is_true(json_object_get(platform, "workspace_token"));
     f->now_ms = json_integer_value(at);
     return code;
 }

@@ -117,6 +117,8 @@ who_name(unsigned who)
         return "a read-only org token";
     case WHO_WORKSPACE:
         return "a workspace token";
+    case WHO_AGENT:
+        return "the token of a workspace's start";
     case WHO_USAGE:
         return "a usage token";
     default:
@@ -189,7 +191,7 @@ org_take(struct call *c, struct error *e)
 
     if (from == ORG_NONE)
         return ERR_OK;
-    if (c->principal.who == WHO_WORKSPACE && from == ORG_OF_ID &&
+    if ((c->principal.who & WHO_SELF) != 0 && from == ORG_OF_ID &&
         !id_equal(c->principal.workspace, c->id))
         return fail(e, ERR_NOT_FOUND, "workspace not found");
     if (c->principal.who != WHO_ADMIN) {

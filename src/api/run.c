@@ -8,6 +8,7 @@
 #include "api/decision.h"
 #include "api/handout.h"
 #include "api/verify.h"
+#include "store/org_row.h"
 #include "store/run_row.h"
 
 enum { RUNS_LIVE_MAX = 50, TTL_MAX_S = 24 * 3600, TTL_MIN_S = 2 };
@@ -130,8 +131,10 @@ intent_tx(struct store_tx *tx, void *ctx, struct error *e)
     struct arena *arena = &r->c->http->arena;
     struct run_row *live;
     size_t n;
-    enum err code = run_check_workspace(tx, r->c, e);
+    enum err code = org_row_check_active(tx, r->c->org, e);
 
+    if (code == ERR_OK)
+        code = run_check_workspace(tx, r->c, e);
     if (code == ERR_OK)
         code = run_row_list(tx, r->c->org, r->c->id, r->row.created_ms, arena, &live, &n, e);
     if (code != ERR_OK)
@@ -144,8 +147,8 @@ intent_tx(struct store_tx *tx, void *ctx, struct error *e)
     code = run_row_insert(tx, &r->row, r->row.created_ms, e);
     if (code == ERR_OK)
         code = decision_row_append(tx, &r->record, e);
-    if (code == ERR_OK && r->handout.token_secret != NULL)
-        code = token_row_insert(tx, &r->handout.token_row, e);
+    if (code == ERR_OK)
+        code = handout_store_tx(tx, &r->handout, e);
     if (code == ERR_OK)
         code = run_event(tx, r->c, STR("RUN_STARTED"), run_json(arena, r->row.id), e);
     return code;
@@ -237,12 +240,12 @@ hand_out(struct run *r, struct error *e)
         .plan = &r->plan,
         .decision = r->row.id,
         .expires_ms = r->row.expires_ms};
-    code = handout_token(&r->source, &r->handout, e);
+    code = handout_tokens(&r->source, &r->handout, e);
     if (code == ERR_OK)
         code = handout_join(&r->source, &r->handout, e);
     if (code != ERR_OK)
         return code;
-    r->row.token = r->handout.token_row.id;
+    r->row.token = r->handout.usage.row.id;
     record(r, DECISION_RUN);
     code = store_tx_durable(c->api->o.store, intent_tx, r, e);
     if (code == ERR_OK)

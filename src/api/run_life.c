@@ -3,6 +3,7 @@
 
 #include "api/handout.h"
 #include "store/event_row.h"
+#include "store/org_row.h"
 
 enum err
 run_event(
@@ -117,8 +118,10 @@ renew_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct run_op *op = ctx;
     struct call *c = op->c;
-    enum err code = find_tx(tx, op, e);
+    enum err code = org_row_check_active(tx, c->org, e);
 
+    if (code == ERR_OK)
+        code = find_tx(tx, op, e);
     if (code != ERR_OK)
         return code;
     op->row.expires_ms = op->now_ms + op->row.ttl_ms;

@@ -10,6 +10,7 @@ struct statement {
     struct usage_filter filter;
     struct org_row org;
     struct ledger_totals totals;
+    int64_t pruned_until_ms;
     struct usage_row *lines, *certainties;
     struct str *names;
     size_t lines_n, certainties_n;
@@ -27,6 +28,8 @@ statement_tx(struct store_tx *tx, void *ctx, struct error *e)
 
     if (code == ERR_OK)
         code = ledger_row_totals(tx, f->org, f->workspace, f->from_ms, f->to_ms, &s->totals, e);
+    if (code == ERR_OK)
+        code = anchor_row_ledger_until(tx, f->org, &s->pruned_until_ms, e);
     if (code == ERR_OK)
         code = usage_row_list(tx, f, lines, a, &s->lines, &s->lines_n, e);
     if (code == ERR_OK)
@@ -85,7 +88,10 @@ usage_statement(struct call *c, struct error *e)
         json_str(s.org.slug), "name", json_str(s.org.name), "month", json_str(month), "from_ms",
         (json_int_t)s.filter.from_ms, "to_ms", (json_int_t)s.filter.to_ms);
     /* A call may run on into the next month and is booked when it ends. */
-    json_object_set_new(j, "complete", json_boolean(clock_ms() > s.filter.to_ms + SETTLING_MS));
+    json_object_set_new(j, "complete",
+        json_boolean(
+            clock_ms() > s.filter.to_ms + SETTLING_MS && s.pruned_until_ms <= s.filter.from_ms));
+    usage_pruned_field(j, s.pruned_until_ms, s.filter.from_ms);
     usage_totals_fields(j, &s.totals);
     json_object_set_new(j, "cost_by_certainty_nano_usd", certainties_json(&s));
     json_object_set_new(j, "lines", lines_json(&s));

@@ -14,6 +14,7 @@ struct usage_read {
     struct id workspace; /* zero: all of the org's */
     int64_t from_ms, to_ms;
     size_t max;
+    int64_t pruned_until_ms;
     struct ledger_totals totals;
     struct ledger_row *rows;
     size_t n;
@@ -35,6 +36,7 @@ usage_fields(json_t *j, const struct usage *u)
     json_object_set_new(j, "cache_write_5m_tokens", json_integer(u->cache_write_5m));
     json_object_set_new(j, "cache_write_1h_tokens", json_integer(u->cache_write_1h));
     json_object_set_new(j, "reasoning_tokens", json_integer(u->reasoning));
+    json_object_set_new(j, "web_searches", json_integer(u->web_searches));
 }
 
 void
@@ -45,6 +47,13 @@ usage_totals_fields(json_t *j, const struct ledger_totals *t)
     json_object_set_new(j, "inexact", json_integer(t->inexact));
     usage_fields(j, &t->usage);
     json_object_set_new(j, "cost_nano_usd", json_integer(t->cost_nano_usd));
+}
+
+void
+usage_pruned_field(json_t *j, int64_t until_ms, int64_t from_ms)
+{
+    json_object_set_new(
+        j, "pruned_before_ms", until_ms > from_ms ? json_integer(until_ms) : json_null());
 }
 
 static json_t *
@@ -59,10 +68,11 @@ bytes_id(const uint8_t bytes[static 16])
 static json_t *
 price_json(const struct price *p)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "from_ms", (json_int_t)p->from_ms,
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "from_ms", (json_int_t)p->from_ms,
         "above_tokens", (json_int_t)p->above_tokens, "input", (json_int_t)p->input, "output",
         (json_int_t)p->output, "cache_read", (json_int_t)p->cache_read, "cache_write_5m",
-        (json_int_t)p->cache_write_5m, "cache_write_1h", (json_int_t)p->cache_write_1h);
+        (json_int_t)p->cache_write_5m, "cache_write_1h", (json_int_t)p->cache_write_1h,
+        "web_search", (json_int_t)p->web_search);
 }
 
 static json_t *
@@ -75,6 +85,7 @@ entry_json(const struct ledger_row *row)
         bytes_id(x->workspace_id), "attempt", (json_int_t)x->attempt, "kind",
         json_str(ledger_kind_name(x->kind)), "state", json_str(ledger_state_name(x->state)),
         "certainty", json_str(ledger_certainty_name(x->certainty)));
+    json_object_set_new(j, "estimated_by", json_str_or_null(ledger_estimate_name(x->estimate)));
     json_object_set_new(j, "token_id", bytes_id(x->token_id));
     json_object_set_new(j, "decision_id", bytes_id(x->decision_id));
     json_object_set_new(j, "platform_key_id", bytes_id(x->key_id));
@@ -142,6 +153,8 @@ org_tx(struct store_tx *tx, void *ctx, struct error *e)
     enum err code =
         ledger_row_totals(tx, u->org, u->workspace, u->from_ms, u->to_ms, &u->totals, e);
 
+    if (code == ERR_OK)
+        code = anchor_row_ledger_until(tx, u->org, &u->pruned_until_ms, e);
     if (code != ERR_OK)
         return code;
     return ledger_row_list(
@@ -155,6 +168,8 @@ all_tx(struct store_tx *tx, void *ctx, struct error *e)
     struct arena *a = &u->c->http->arena;
     enum err code = org_row_list(tx, a, &u->orgs, &u->orgs_n, e);
 
+    if (code == ERR_OK)
+        code = anchor_row_ledger_until(tx, u->org, &u->pruned_until_ms, e);
     if (code != ERR_OK)
         return code;
     u->org_totals = arena_array(a, u->orgs_n + 1, sizeof(*u->org_totals));
@@ -185,6 +200,8 @@ groups_tx(struct store_tx *tx, void *ctx, struct error *e)
     const struct usage_filter f = {u->org, u->workspace, u->from_ms, u->to_ms};
     enum err code = usage_row_list(tx, &f, u->by, a, &u->groups, &u->groups_n, e);
 
+    if (code == ERR_OK)
+        code = anchor_row_ledger_until(tx, u->org, &u->pruned_until_ms, e);
     if (code != ERR_OK)
         return code;
     u->labels = arena_array(a, u->groups_n + 1, sizeof(*u->labels));
@@ -243,6 +260,7 @@ usage_grouped(struct usage_read *u, struct error *e)
     }
     j = json_pack("{s:I, s:o, s:o}", "from_ms", (json_int_t)u->from_ms, "to_ms", json_ms(u->to_ms),
         "groups", list);
+    usage_pruned_field(j, u->pruned_until_ms, u->from_ms);
     if (u->groups_n == USAGE_ROWS_MAX)
         json_object_set_new(j, "truncated", json_true());
     return call_answer(u->c, 200, j);
@@ -266,6 +284,7 @@ usage_of_workspace(struct call *c, struct error *e)
         return code;
     j = json_pack("{s:o}", "workspace_id", json_id(c->id));
     usage_totals_fields(j, &u.totals);
+    usage_pruned_field(j, u.pruned_until_ms, u.from_ms);
     json_object_set_new(j, "entries", entries_json(&u));
     return call_answer(c, 200, j);
 }
@@ -274,7 +293,7 @@ static enum err
 usage_of_all(struct usage_read *u, struct error *e)
 {
     struct call *c = u->c;
-    json_t *list;
+    json_t *list, *answer;
     enum err code = store_read(c->api->o.store, all_tx, u, e);
 
     if (code != ERR_OK)
@@ -287,7 +306,9 @@ usage_of_all(struct usage_read *u, struct error *e)
         usage_totals_fields(j, &u->org_totals[i]);
         json_array_append_new(list, j);
     }
-    return call_answer(c, 200, json_pack("{s:o}", "orgs", list));
+    answer = json_pack("{s:o}", "orgs", list);
+    usage_pruned_field(answer, u->pruned_until_ms, u->from_ms);
+    return call_answer(c, 200, answer);
 }
 
 enum err
@@ -307,6 +328,7 @@ usage_of_org(struct call *c, struct error *e)
         return code;
     j = json_pack("{s:o}", "org_id", json_id(c->org));
     usage_totals_fields(j, &u.totals);
+    usage_pruned_field(j, u.pruned_until_ms, u.from_ms);
     json_object_set_new(j, "entries", entries_json(&u));
     return call_answer(c, 200, j);
 }

@@ -3,9 +3,12 @@
 
 #include "api/agent.h"
 #include "api/budget.h"
+#include "api/care.h"
 #include "api/family.h"
 #include "api/heartbeat.h"
+#include "api/isolation.h"
 #include "api/plan.h"
+#include "api/wish.h"
 #include "api/workspace_fields.h"
 #include "base/buf.h"
 #include "registry/explain.h"
@@ -30,7 +33,7 @@ object_value(struct str json)
 }
 
 json_t *
-workspace_json(const struct workspace_row *w)
+workspace_json(const struct call *c, const struct workspace_row *w)
 {
     json_t *j = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id",
         json_id(w->id), "org_id", json_id(w->org), "name", json_str(w->name), "role",
@@ -48,10 +51,7 @@ workspace_json(const struct workspace_row *w)
         w->last_error_code.n == 0 ? json_null()
                                   : json_pack("{s:o, s:o}", "code", json_str(w->last_error_code),
                                         "error", json_str(w->last_error)));
-    json_object_set_new(j, "readiness", json_str(workspace_readiness_name(w->readiness)));
-    json_object_set_new(j, "restart", json_str(workspace_restart_name(w->restart)));
-    json_object_set_new(j, "start_timeout",
-        w->start_timeout_ms == 0 ? json_null() : json_integer(w->start_timeout_ms / 1000));
+    care_json(c->api, call_registry(c), w, j);
     json_object_set_new(j, "launch", object_value(w->launch));
     json_object_set_new(j, "restarts", json_integer(w->restarts));
     json_object_set_new(
@@ -115,7 +115,7 @@ workspace_list(struct call *c, struct error *e)
         return code;
     list = json_array();
     for (size_t i = 0; i < l.n; i++)
-        json_array_append_new(list, workspace_json(&l.rows[i]));
+        json_array_append_new(list, workspace_json(c, &l.rows[i]));
     return call_answer(c, 200, list);
 }
 
@@ -139,7 +139,7 @@ workspace_get(struct call *c, struct error *e)
         json_decref(heard);
         return code;
     }
-    j = workspace_json(&w);
+    j = workspace_json(c, &w);
     json_object_set_new(j, "agent", heard);
     json_object_set_new(j, "provider",
         d->provider == NULL ? json_null()
@@ -189,7 +189,7 @@ workspace_patch(struct call *c, struct error *e)
     dir = p.w.workspace_dir;
     command = p.w.command;
     p.budget = json_object_get(c->body, "budget_limit") != NULL;
-    if (p.budget && c->principal.who == WHO_WORKSPACE)
+    if (p.budget && (c->principal.who & WHO_SELF) != 0)
         return fail(e, ERR_WRONG_CREDENTIAL_KIND,
             "a workspace may not change its own budget: that is for the org or the admin");
     code = workspace_fields_read(c, &p.w, e);
@@ -233,19 +233,27 @@ workspace_state(struct call *c, struct error *e)
             "deleted", 0));
 }
 
-/* The row after an action, and the decision that led there. */
+/* The row after an action. */
 static enum err
 action_answer(struct call *c, struct error *e)
 {
+    AUTO_JSON json_t *warnings = json_array();
     struct workspace_row w;
     enum err code = workspace_load(c, &w, e);
+    json_t *j;
 
     if (code != ERR_OK)
         return code;
-    return call_answer(c, 200,
-        json_pack("{s:o, s:o, s:o}", "id", json_id(w.id), "status",
-            json_str(workspace_status_name(w.status)), "desired",
-            json_str(workspace_desired_name(w.desired))));
+    j = json_pack("{s:o, s:o, s:o}", "id", json_id(w.id), "status",
+        json_str(workspace_status_name(w.status)), "desired",
+        json_str(workspace_desired_name(w.desired)));
+    if (w.desired == WORKSPACE_DESIRED_RUNNING)
+        isolation_warn_of(c->api, &w, warnings);
+    if (json_array_size(warnings) > 0)
+        json_object_set(j, "warnings", warnings);
+    json_object_set_new(j, "node_id", json_id(w.node));
+    /* Another node's agent: that one acts on it as soon as it runs. */
+    return call_answer(c, wish_is_elsewhere(c->api, &w) ? 202 : 200, j);
 }
 
 /* Neither started nor stopped by us. */
@@ -326,36 +334,11 @@ workspace_logs(struct call *c, struct error *e)
     code = workspace_load(c, &w, e);
     if (code != ERR_OK)
         return code;
+    if (wish_is_elsewhere(c->api, &w))
+        return wish_ask_there(&w, "its log", e);
     code = launch_log(c->api->launcher, c->id, (size_t)max, &log, e);
     if (code != ERR_OK && code != ERR_NOT_FOUND) /* NOT_FOUND: it never ran, its log is empty */
         return code;
     return call_answer(c, 200,
         json_pack("{s:o, s:o}", "workspace_id", json_id(c->id), "output", json_str(buf_str(&log))));
-}
-
-/* The plan with its reasons: what a start would be given, without a value. */
-enum err
-workspace_env(struct call *c, struct error *e)
-{
-    struct gather_request q = {.caller = GATHER_READ, .org = c->org, .workspace = c->id};
-    AUTO_GATHERED struct gathered g = {0};
-    struct plan plan;
-    json_t *j, *decision;
-    enum err code = gather(c->api, &c->registry->set, &c->http->arena, &q, &g, e);
-
-    if (code == ERR_OK && g.failure.code != ERR_OK) {
-        *e = g.failure;
-        code = e->code;
-    }
-    if (code != ERR_OK)
-        return code;
-    plan_make(c->api, &c->registry->set, &c->http->arena, &g, &plan);
-    decision = explain_json(&g.facts, &g.decision, NULL);
-    json_object_del(decision, "error");
-    j = explain_plan_json(&plan.facts, &plan.env);
-    json_array_extend(json_object_get(j, "warnings"), json_object_get(decision, "warnings"));
-    json_object_update_missing(j, decision);
-    json_decref(decision);
-    json_object_set_new(j, "workspace_id", json_id(c->id));
-    return call_answer(c, 200, j);
 }

@@ -1,7 +1,9 @@
 /* POST /workspaces: every check that can be made is made before any row exists (SPEC 8). */
 #include "api/agent.h"
 #include "api/budget.h"
+#include "api/comingling.h"
 #include "api/family.h"
+#include "api/isolation.h"
 #include "api/plan.h"
 #include "api/secret.h"
 #include "api/token.h"
@@ -272,6 +274,9 @@ create_warnings(const struct create *k)
     }
     if (bad != NULL)
         json_array_append_new(list, bad);
+    for (size_t i = 0; i < k->secrets_n; i++)
+        comingling_warn(call_registry(k->c), k->row.id, &k->secrets[i], list);
+    isolation_warn_of(k->c->api, &k->row, list);
     return list;
 }
 
@@ -288,7 +293,7 @@ create_answer(struct create *k, struct error *e)
     code = workspace_load(c, &w, e);
     if (code != ERR_OK)
         return code;
-    j = workspace_json(&w);
+    j = workspace_json(c, &w);
     json_object_set_new(j, "model", json_str_or_null(k->model));
     warnings = create_warnings(k);
     if (json_array_size(warnings) > 0)

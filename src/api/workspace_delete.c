@@ -1,6 +1,7 @@
 /* DELETE /workspaces/:id: asks to be told the name, takes the children along only when told so. */
 #include "api/agent.h"
 #include "api/family.h"
+#include "api/wish.h"
 #include "api/workspace.h"
 
 static json_t *
@@ -54,6 +55,7 @@ workspace_delete(struct call *c, struct error *e)
 {
     struct family f;
     struct workspace_row w;
+    bool elsewhere = false; /* the nodes of some of them have yet to act */
     enum err code = workspace_load(c, &w, e);
 
     if (code == ERR_OK)
@@ -68,7 +70,9 @@ workspace_delete(struct call *c, struct error *e)
         code = agent_remove(c->api, c->org, f.rows[i].id, e);
         if (code != ERR_OK && code != ERR_GONE)
             return code;
+        elsewhere = elsewhere || wish_is_elsewhere(c->api, &f.rows[i]);
     }
-    return call_answer(c, 200,
-        json_pack("{s:s, s:I}", "status", "removed", "cascade_deleted", (json_int_t)(f.n - 1)));
+    return call_answer(c, elsewhere ? 202 : 200,
+        json_pack("{s:s, s:I}", "status", elsewhere ? "removing" : "removed", "cascade_deleted",
+            (json_int_t)(f.n - 1)));
 }

@@ -1,6 +1,7 @@
 #include "api/workspace_fields.h"
 
 #include "api/budget.h"
+#include "api/care.h"
 #include "api/launch_hints.h"
 
 #include "api/plan.h"
@@ -12,7 +13,6 @@ enum {
     RUNTIME_MAX_BYTES = 100,
     LIST_MAX = 256,
     WORD_MAX_BYTES = 4096,
-    START_TIMEOUT_MAX_S = 86400,
 };
 
 /* No line breaks anywhere; in name and role nothing that configuration formats give a meaning. */
@@ -78,6 +78,30 @@ list_read(struct call *c, const char *what, struct str *ret, struct error *e)
     return ERR_OK;
 }
 
+/* Names of variables, as secrets are named: one that no variable can have would never be there. */
+static enum err
+required_read(struct call *c, struct workspace_row *w, struct error *e)
+{
+    struct str *names = NULL;
+    size_t n = 0;
+    enum err code = json_get_strs(c->body, "required_env", &c->http->arena, &names, &n, e);
+
+    if (code == ERR_OK)
+        code = list_read(c, "required_env", &w->required_env, e);
+    if (code != ERR_OK || n == 0)
+        return code;
+    for (size_t i = 0; i < n; i++) {
+        names[i] = arena_name(&c->http->arena, names[i]);
+        if (!env_name_is_valid(names[i]))
+            return fail(e, ERR_INVALID_REQUEST,
+                "\"required_env\" holds \"%.*s\", which no variable can be called: A to Z, 0 to 9 "
+                "and _, not beginning with a digit, at most 128",
+                (int)(names[i].n > 60 ? 60 : names[i].n), names[i].p);
+    }
+    w->required_env = list_json(&c->http->arena, names, n);
+    return ERR_OK;
+}
+
 /* A list of words, or one string that is cut at white space: there is no shell and no quoting. */
 static enum err
 command_read(struct call *c, struct workspace_row *w, struct error *e)
@@ -104,6 +128,14 @@ command_read(struct call *c, struct workspace_row *w, struct error *e)
     return ERR_OK;
 }
 
+static bool
+is_plain_path(struct str p)
+{
+    return p.n > 1 && p.p[0] == '/' && memmem(p.p, p.n, "..", 2) == NULL &&
+        memmem(p.p, p.n, "//", 2) == NULL && memmem(p.p, p.n, "/./", 3) == NULL &&
+        !str_ends_with(p, STR("/."));
+}
+
 static enum err
 dir_read(struct call *c, struct workspace_row *w, struct error *e)
 {
@@ -114,9 +146,17 @@ dir_read(struct call *c, struct workspace_row *w, struct error *e)
 
     if (code != ERR_OK)
         return code;
-    if (dir.n > 0 && (dir.p[0] != '/' || memmem(dir.p, dir.n, "..", 2) != NULL))
-        return fail(
-            e, ERR_INVALID_REQUEST, "invalid workspace directory: absolute, without \"..\"");
+    if (dir.n > 0 && !is_plain_path(dir))
+        return fail(e, ERR_INVALID_REQUEST,
+            "invalid workspace directory: absolute and plain, without \"..\", \"//\" or \"/.\", "
+            "and not "
+            "/ itself");
+    /* The folder is made writable for an agent that has purser's own uid, whosever it is. */
+    if (json_object_get(c->body, "workspace_dir") != NULL && dir.n > 0 && geteuid() != 0 &&
+        c->principal.who != WHO_ADMIN)
+        return fail(e, ERR_INVALID_REQUEST,
+            "only the admin may choose a workspace directory here: agents run as purser's own user "
+            "(run purser as root to give each a user of its own)");
     for (size_t i = 0; i < sizeof(closed) / sizeof(closed[0]); i++) {
         struct str top = str_from_cstr(closed[i]);
 
@@ -179,49 +219,6 @@ budget_read(struct call *c, struct workspace_row *w, struct error *e)
     return ERR_OK;
 }
 
-/* One of a few words; absent: as it is. */
-static enum err
-readiness_read(struct call *c, struct workspace_row *w, struct error *e)
-{
-    struct str word = workspace_readiness_name(w->readiness);
-    enum err code = json_get_str(c->body, "readiness", &word, e);
-
-    if (code == ERR_OK && !workspace_readiness_from_name(word, &w->readiness))
-        return fail(e, ERR_INVALID_REQUEST, "\"readiness\" is process or register");
-    return code;
-}
-
-static enum err
-restart_read(struct call *c, struct workspace_row *w, struct error *e)
-{
-    struct str word = workspace_restart_name(w->restart);
-    enum err code = json_get_str(c->body, "restart", &word, e);
-
-    if (code == ERR_OK && !workspace_restart_from_name(word, &w->restart))
-        return fail(e, ERR_INVALID_REQUEST, "\"restart\" is never, on-failure or always");
-    return code;
-}
-
-static enum err
-start_timeout_read(struct call *c, struct workspace_row *w, struct error *e)
-{
-    json_t *v = json_object_get(c->body, "start_timeout");
-
-    if (v == NULL)
-        return ERR_OK;
-    if (json_is_null(v)) {
-        w->start_timeout_ms = 0;
-        return ERR_OK;
-    }
-    if (!json_is_integer(v) || json_integer_value(v) < 1 ||
-        json_integer_value(v) > START_TIMEOUT_MAX_S) {
-        return fail(e, ERR_INVALID_REQUEST,
-            "\"start_timeout\" is a number of seconds from 1 to %d, or null", START_TIMEOUT_MAX_S);
-    }
-    w->start_timeout_ms = json_integer_value(v) * 1000;
-    return ERR_OK;
-}
-
 enum err
 workspace_fields_read(struct call *c, struct workspace_row *w, struct error *e)
 {
@@ -243,15 +240,11 @@ workspace_fields_read(struct call *c, struct workspace_row *w, struct error *e)
     if (code == ERR_OK)
         code = list_read(c, "extra_models", &w->extra_models, e);
     if (code == ERR_OK)
-        code = list_read(c, "required_env", &w->required_env, e);
+        code = required_read(c, w, e);
     if (code == ERR_OK)
         code = budget_read(c, w, e);
     if (code == ERR_OK)
-        code = readiness_read(c, w, e);
-    if (code == ERR_OK)
-        code = restart_read(c, w, e);
-    if (code == ERR_OK)
-        code = start_timeout_read(c, w, e);
+        code = care_read(c->body, &w->care, e);
     if (code == ERR_OK)
         code = launch_hints_read(c, w, e);
     if (code == ERR_OK && w->name.n == 0)

@@ -3,6 +3,7 @@
 #include "api/json.h"
 #include "base/buf.h"
 #include "base/ids.h"
+#include "cli/backup_manifest.h"
 #include "store/backup.h"
 #include "store/copy.h"
 
@@ -12,10 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MANIFEST "backup.json"
+#define MANIFEST BACKUP_MANIFEST
 #define STORE "purser.db"
 
-enum { COPY_BYTES = 64 * 1024, MANIFEST_MAX_BYTES = 1 << 20, FORMAT = 1 };
+enum { COPY_BYTES = 64 * 1024 };
 
 /* What the state directory keeps beside the store. The recorder is no part: it is drained. */
 static const struct {
@@ -179,9 +180,9 @@ fill(const struct backup_wish *w, int state, int dir, json_t **ret, struct error
         err = make_store_copy(w, dir, list, &tables, e);
     if (err != ERR_OK)
         return err;
-    *ret = json_pack("{s:i, s:s, s:I, s:i, s:b, s:O, s:O?}", "format", FORMAT, "purser",
-        PURSER_VERSION, "made_at", (json_int_t)clock_ms(), "migration", store_version_known(),
-        "keys", !w->without_keys, "files", list, "tables", tables);
+    *ret = json_pack("{s:i, s:s, s:I, s:i, s:b, s:O, s:O?}", "format", BACKUP_MANIFEST_FORMAT,
+        "purser", PURSER_VERSION, "made_at", (json_int_t)clock_ms(), "migration",
+        store_version_known(), "keys", !w->without_keys, "files", list, "tables", tables);
     return write_manifest(dir, *ret, e);
 }
 
@@ -210,19 +211,19 @@ static enum err
 read_manifest(int dir, const char *folder, json_t **ret, struct error *e)
 {
     AUTO_CLOSE int fd = openat(dir, MANIFEST, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    AUTO_JSON json_t *j = fd < 0 ? NULL : json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL);
-    json_int_t format = json_integer_value(json_object_get(j, "format"));
+    AUTO_BUF struct buf text;
+    char *room;
+    ssize_t n = 0;
 
-    if (!json_is_object(j) || !json_is_array(json_object_get(j, "files")))
-        return fail(
-            e, ERR_INVALID_REQUEST, "%s is no backup: it has no readable " MANIFEST, folder);
-    if (format != FORMAT ||
-        json_integer_value(json_object_get(j, "migration")) > store_version_known())
-        return fail(e, ERR_STORE_TOO_NEW,
-            "the backup was made by a later purser (%s): use that version",
-            json_string_value(json_object_get(j, "purser")));
-    *ret = TAKE(j);
-    return ERR_OK;
+    buf_init(&text, BACKUP_MANIFEST_MAX_BYTES);
+    while (fd >= 0 && (room = buf_reserve(&text, COPY_BYTES)) != NULL &&
+        (n = read(fd, room, COPY_BYTES)) > 0)
+        buf_grown(&text, (size_t)n);
+    if (fd < 0 || n < 0)
+        return fail_errno(e, ERR_INVALID_REQUEST, "%s is no backup: reading " MANIFEST, folder);
+    if (!buf_ok(&text))
+        return fail(e, ERR_INVALID_REQUEST, "%s is no backup: " MANIFEST " is too large", folder);
+    return backup_manifest_parse(buf_str(&text), folder, store_version_known(), ret, e);
 }
 
 static bool
@@ -248,7 +249,7 @@ restore_files(int dir, int state, const json_t *manifest, struct error *e)
         char hex[2 * crypto_hash_sha256_BYTES + 1];
         struct copied c;
 
-        if (name == NULL || expected == NULL || !is_ours(name))
+        if (!is_ours(name))
             return fail(
                 e, ERR_INVALID_REQUEST, MANIFEST " names a file that is no part of a backup");
         if (copy_file(dir, state, name, &c, e) != ERR_OK)

@@ -308,6 +308,22 @@ org_of(const json_t *row)
 }
 
 static void
+print_pruned(const json_t *pruned)
+{
+    char until[25], at[25];
+
+    if (!json_is_object(pruned))
+        return;
+    clock_text(json_integer_value(json_object_get(pruned, "until_ms")), until);
+    clock_text(json_integer_value(json_object_get(pruned, "pruned_ms")), at);
+    printf("    entries 1 to %" JSON_INTEGER_FORMAT
+           ", booked before %s, were removed for their age on %s (covered by checkpoint "
+           "%" JSON_INTEGER_FORMAT ")\n",
+        json_integer_value(json_object_get(pruned, "entries")), until, at,
+        json_integer_value(json_object_get(pruned, "checkpoint")));
+}
+
+static void
 print_chains(const json_t *answer)
 {
     const json_t *row, *checkpoints;
@@ -320,6 +336,7 @@ print_chains(const json_t *answer)
             json_integer_value(json_object_get(row, "entries")), text_of(row, "head"),
             json_is_true(json_object_get(row, "valid")) ? "holds" : "BROKEN: ",
             text_of(row, "why"));
+        print_pruned(json_object_get(row, "pruned"));
     }
     checkpoints = json_object_get(answer, "checkpoints");
     printf("%" JSON_INTEGER_FORMAT " checkpoints  %s%s\n",

@@ -52,6 +52,10 @@ print_plan(const json_t *answer)
     printf("\n");
     output_table(json_object_get(answer, "env"), ROWS(env_columns));
     json_array_foreach(json_object_get(answer, "files"), i, item) print_file(item);
+    item = json_object_get(answer, "credential");
+    if (json_is_object(item))
+        printf("\ncredential %s: its vendor's answer is \"%s\"\n", text_of(item, "name"),
+            text_of(item, "check"));
     json_array_foreach(json_object_get(answer, "warnings"), i, item)
         printf("\nwarning %s: %s\n", text_of(item, "code"), text_of(item, "text"));
     if (json_is_object(refusal))

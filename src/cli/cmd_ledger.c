@@ -20,9 +20,9 @@ ledger_correct(int argc, char **argv)
     AUTO_SESSION struct session s = {0};
     AUTO_JSON json_t *answer = NULL;
     AUTO_JSON json_t *body = json_object();
-    const char *attempt = NULL, *reason = NULL, *values[6] = {NULL};
-    static const char *const fields[6] = {"input_tokens", "output_tokens", "cache_read_tokens",
-        "cache_write_5m_tokens", "cache_write_1h_tokens", "cost_nano_usd"};
+    const char *attempt = NULL, *reason = NULL, *values[7] = {NULL};
+    static const char *const fields[7] = {"input_tokens", "output_tokens", "cache_read_tokens",
+        "cache_write_5m_tokens", "cache_write_1h_tokens", "web_searches", "cost_nano_usd"};
     const struct option options[] = {
         {"attempt", "N", "which attempt of the call (default: 1)", .text = &attempt},
         {"reason", "TEXT", "where the true figures come from", .text = &reason},
@@ -31,8 +31,9 @@ ledger_correct(int argc, char **argv)
         {"cache-read", "N", "cache read tokens", .text = &values[2]},
         {"cache-write-5m", "N", "cache write tokens, 5 minutes", .text = &values[3]},
         {"cache-write-1h", "N", "cache write tokens, 1 hour", .text = &values[4]},
+        {"web-searches", "N", "uses of the vendor's own search", .text = &values[5]},
         {"cost", "NANO-USD", "what it cost, when the vendor's bill says otherwise than its tokens",
-            .text = &values[5]},
+            .text = &values[6]},
         SERVER_OPTIONS(s.options),
     };
     const struct command_line line = {"purser ledger correct", "CALL",
@@ -49,7 +50,7 @@ ledger_correct(int argc, char **argv)
     json_object_set_new(body, "call_id", json_string(s.arguments.positional[0]));
     json_object_set_new(body, "reason", json_string(reason));
     err = add_number(&s, body, "attempt", attempt);
-    for (size_t i = 0; err == ERR_OK && i < 6; i++)
+    for (size_t i = 0; err == ERR_OK && i < 7; i++)
         err = add_number(&s, body, fields[i], values[i]);
     if (err == ERR_OK)
         err = client_call(s.client, "POST", "/admin/ledger/corrections", body, &answer, &s.error);

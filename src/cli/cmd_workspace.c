@@ -21,6 +21,7 @@ static const struct column columns[] = {
     {"desired", "desired", COLUMN_TEXT},
     {"agent says", "agent_says", COLUMN_TEXT},
     {"last error", "last_error", COLUMN_TEXT},
+    {"launch", "launch_text", COLUMN_TEXT},
     {"readiness", "readiness", COLUMN_TEXT},
     {"restart", "restart", COLUMN_TEXT},
     {"restarts", "restarts", COLUMN_TEXT},
@@ -56,6 +57,18 @@ add_agent_says(json_t *row)
     json_object_set_new(row, "agent_says", json_string(text));
 }
 
+/* {"image":"agent:1","memory_mb":512}; nothing for a process without limits of its own. */
+static void
+add_launch(json_t *row)
+{
+    const json_t *launch = json_object_get(row, "launch");
+    char *text = json_object_size(launch) > 0 ? json_dumps(launch, JSON_COMPACT) : NULL;
+
+    if (text != NULL)
+        json_object_set_new(row, "launch_text", json_string(text));
+    json_wiping_free(text);
+}
+
 static int
 workspace_show(int argc, char **argv)
 {
@@ -75,6 +88,7 @@ workspace_show(int argc, char **argv)
         output_json(answer);
     if (err == ERR_OK && !s.options.json) {
         add_agent_says(answer);
+        add_launch(answer);
         output_object(answer, ROWS(columns));
     }
     return session_end(&s, err);

@@ -7,6 +7,7 @@
 struct create_flags {
     const char *name, *runtime, *model, *role, *work_dir, *secret, *parent, *readiness, *restart,
         *start_timeout;
+    const char *image, *network, *memory_mb, *cpus, *processes, *files; /* of "launch" */
     struct option_values extra_models;
     bool no_start, no_wait;
 };
@@ -19,6 +20,13 @@ struct create_flags {
             .list = &(f).extra_models},                                                            \
         {"role", "ROLE", "a free text: what it is for", .text = &(f).role},                        \
         {"workspace-dir", "DIR", "where it works (default: its home)", .text = &(f).work_dir},     \
+        {"image", "IMAGE", "run it in a container of this image", .text = &(f).image},             \
+        {"network", "NAME", "of the container: bridge, none, host (admin), a name (admin)",        \
+            .text = &(f).network},                                                                 \
+        {"memory-mb", "N", "how much memory it may use", .text = &(f).memory_mb},                  \
+        {"cpus", "N", "how many processors the container may use", .text = &(f).cpus},             \
+        {"processes", "N", "how many processes it may have", .text = &(f).processes},              \
+        {"files", "N", "how many files a process of it may have open", .text = &(f).files},        \
         {"parent", "WORKSPACE", "the workspace it stands below: paused and removed with it",       \
             .text = &(f).parent},                                                                  \
         {"readiness", "process|register", "online when its process lives, or when it registers",   \
@@ -44,6 +52,47 @@ seconds_json(const char *text)
     long long n = strtoll(text, &end, 10);
 
     return *end == '\0' && end != text ? json_integer(n) : json_string(text);
+}
+
+/* Whole numbers stay whole; anything else goes as it is, for the server to refuse. */
+static json_t *
+number_json(const char *text)
+{
+    char *end;
+    double n = strtod(text, &end);
+
+    if (*end != '\0' || end == text)
+        return json_string(text);
+    return n == (double)(json_int_t)n ? json_integer((json_int_t)n) : json_real(n);
+}
+
+/* "launch" is replaced as a whole: what was not named is taken from before; "" takes a thing away. */
+static void
+describe_launch(const struct create_flags *f, const json_t *before, json_t *body)
+{
+    const struct {
+        const char *name, *value;
+        bool number;
+    } parts[] = {{"image", f->image}, {"network", f->network}, {"memory_mb", f->memory_mb, true},
+        {"cpus", f->cpus, true}, {"processes", f->processes, true}, {"files", f->files, true}};
+    AUTO_JSON json_t *launch =
+        json_is_object(before) ? json_copy((json_t *)(uintptr_t)before) : json_object();
+    bool some = false;
+
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        const char *value = parts[i].value;
+
+        if (value == NULL)
+            continue;
+        some = true;
+        if (*value == '\0')
+            json_object_del(launch, parts[i].name);
+        else
+            json_object_set_new(
+                launch, parts[i].name, parts[i].number ? number_json(value) : json_string(value));
+    }
+    if (some)
+        json_object_set(body, "launch", launch);
 }
 
 static enum err
@@ -164,6 +213,7 @@ cmd_workspace_create(int argc, char **argv)
         return s.exit_code;
     f.name = s.arguments.positional[0];
     err = describe(&s, &f, body);
+    describe_launch(&f, NULL, body);
     if (f.no_start)
         json_object_set_new(body, "start", json_false());
     if (err == ERR_OK && f.secret != NULL)
@@ -189,6 +239,7 @@ cmd_workspace_set(int argc, char **argv)
     AUTO_SESSION struct session s = {0};
     AUTO_JSON json_t *body = json_object();
     AUTO_JSON json_t *answer = NULL;
+    AUTO_JSON json_t *row = NULL;
     struct create_flags f = {0};
     const struct option options[] = {
         {"name", "NAME", "another name", .text = &f.name},
@@ -209,6 +260,11 @@ cmd_workspace_set(int argc, char **argv)
     model = f.model;
     f.model = NULL;
     err = describe(&s, &f, body);
+    if (err == ERR_OK)
+        err = session_workspace_call(
+            &s, "GET", s.arguments.positional[0], "/workspaces/%s", NULL, &row);
+    if (err == ERR_OK)
+        describe_launch(&f, json_object_get(row, "launch"), body);
     if (err == ERR_OK && json_object_size(body) == 0 && model == NULL)
         err =
             fail(&s.error, ERR_USAGE, "nothing to change was named (purser workspace set --help)");

@@ -85,7 +85,7 @@ run_starting(struct session *s, const struct verb *v, bool wait, int *ret_exit)
     if (err == ERR_OK)
         err = client_path(path, sizeof(path), &s->error, "/workspaces/%s/events", id);
     if (err == ERR_OK)
-        err = follow_last(s->client, path, &after, &s->error);
+        err = session_workspace_told(s, id, follow_last(s->client, path, &after, &s->error));
     if (err == ERR_OK)
         err = session_workspace_call(s, "POST", id, v->path, NULL, &answer);
     if (err != ERR_OK)

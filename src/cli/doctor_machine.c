@@ -22,6 +22,7 @@ enum {
     DISK_EMPTY_MIB = 100,
     FILES_LOW = 8192,
     LOCKED_LOW_KIB = 1024,
+    NOT_FOUND = 127, /* as a shell says it */
 };
 
 /* Unix milliseconds of the day the first purser was made: no clock is right that stands before. */
@@ -43,7 +44,7 @@ run(const char *const *argv, char ret_said[static SAID_BYTES])
     if (pid == 0) {
         if (dup2(out[1], STDOUT_FILENO) >= 0 && dup2(out[1], STDERR_FILENO) >= 0)
             execvp(argv[0], (char *const *)(uintptr_t)argv);
-        _exit(127);
+        _exit(NOT_FOUND);
     }
     close(out[1]);
     while (pid > 0 && (n = read(out[0], ret_said + used, SAID_BYTES - 1 - used)) > 0)
@@ -119,11 +120,14 @@ look_at_nginx(struct doctor *d)
 {
     const char *nginx = d->settings->nginx;
     char said[SAID_BYTES];
+    int code = run((const char *[]){nginx, "-v", NULL}, said);
 
-    /* Debian keeps it where a user's PATH does not look. */
-    if (strcmp(nginx, "nginx") == 0 && access("/usr/sbin/nginx", X_OK) == 0)
+    /* The one that the supervisor would start: Debian keeps it where a user's PATH does not look. */
+    if (code == NOT_FOUND && strcmp(nginx, "nginx") == 0) {
         nginx = "/usr/sbin/nginx";
-    if (run((const char *[]){nginx, "-v", NULL}, said) != 0) {
+        code = run((const char *[]){nginx, "-v", NULL}, said);
+    }
+    if (code != 0) {
         doctor_note(d, "nginx", DOCTOR_BROKEN, "install the package nginx, or set nginx",
             "%s does not run", nginx);
         return;

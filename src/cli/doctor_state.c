@@ -2,6 +2,7 @@
 
 #include "registry/registry_load.h"
 #include "store/backup.h"
+#include "store/prune.h"
 #include "store/sealed_row.h"
 #include "vault/vault.h"
 
@@ -177,6 +178,35 @@ look_at_keys(struct doctor *d, struct store *store)
     vault_close(v);
 }
 
+static enum err
+last_pruned_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    return prune_last(tx, ctx, e);
+}
+
+static void
+look_at_retention(struct doctor *d, struct store *store)
+{
+    enum { LATE_MS = 3 * 3600 * 1000 };
+    int64_t last = 0;
+    char when[25];
+    struct error e;
+
+    if (store_read(store, last_pruned_tx, &last, &e) != ERR_OK) {
+        doctor_note(d, "retention", DOCTOR_BROKEN, "see the store", "%s", e.text);
+        return;
+    }
+    clock_text(last, when);
+    if (last == 0)
+        doctor_note(d, "retention", DOCTOR_OK, NULL, "has not run yet");
+    else if (d->served && clock_ms() - last > LATE_MS)
+        doctor_note(d, "retention", DOCTOR_WARNING,
+            "look for \"retention\" in purserd's log: what is too old is not removed",
+            "last went through at %s, although purserd serves", when);
+    else
+        doctor_note(d, "retention", DOCTOR_OK, NULL, "last went through at %s", when);
+}
+
 static void
 look_at_store(struct doctor *d)
 {
@@ -217,6 +247,7 @@ look_at_store(struct doctor *d)
         return;
     }
     look_at_keys(d, store);
+    look_at_retention(d, store);
     store_close(store);
 }
 

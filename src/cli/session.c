@@ -34,6 +34,16 @@ session_list(struct session *s, const char *path, const struct column *columns, 
 }
 
 enum err
+session_workspace_told(struct session *s, const char *text, enum err err)
+{
+    if (err == ERR_NOT_FOUND && strcmp(s->error.text, "workspace not found") == 0)
+        return fail(&s->error, err,
+            "there is no workspace %s in this org (purser workspace list; another org: --org)",
+            text);
+    return err;
+}
+
+enum err
 session_workspace_call(struct session *s, const char *method, const char *text, const char *format,
     const json_t *body, json_t **ret)
 {
@@ -44,9 +54,5 @@ session_workspace_call(struct session *s, const char *method, const char *text, 
         err = client_path(path, sizeof(path), &s->error, format, id);
     if (err == ERR_OK)
         err = client_call(s->client, method, path, body, ret, &s->error);
-    if (err == ERR_NOT_FOUND && strcmp(s->error.text, "workspace not found") == 0)
-        return fail(&s->error, err,
-            "there is no workspace %s in this org (purser workspace list; another org: --org)",
-            text);
-    return err;
+    return session_workspace_told(s, text, err);
 }

@@ -27,6 +27,8 @@ int session_end(struct session *s, enum err err);
 
 /* One request whose answer is printed: JSON with --json, otherwise the columns of its rows. */
 enum err session_list(struct session *s, const char *path, const struct column *columns, size_t n);
+/* Returns err; when there is no workspace of that name, the error says where to look. */
+enum err session_workspace_told(struct session *s, const char *text, enum err err);
 /* One request about the workspace named by text; format holds one %s for its id. */
 enum err session_workspace_call(struct session *s, const char *method, const char *text,
     const char *format, const json_t *body, json_t **ret);

@@ -22,6 +22,7 @@ static const struct column totals[] = {
     {"cache read", "cache_read_tokens", COLUMN_TEXT},
     {"cache write 5m", "cache_write_5m_tokens", COLUMN_TEXT},
     {"cache write 1h", "cache_write_1h_tokens", COLUMN_TEXT},
+    {"web searches", "web_searches", COLUMN_TEXT},
     {"cost", "cost_nano_usd", COLUMN_USD},
 };
 
@@ -179,10 +180,26 @@ print_groups(const json_t *rows)
     output_table(rows, columns, n);
 }
 
+static void
+note_pruned(const json_t *answer)
+{
+    const json_t *before = json_object_get(answer, "pruned_before_ms");
+    char when[25];
+
+    if (!json_is_integer(before))
+        return;
+    clock_text(json_integer_value(before), when);
+    fprintf(stderr,
+        "Not all of it: calls booked before %s may have been removed (retention_ledger_days).\n",
+        when);
+}
+
 void
 usage_print(const json_t *answer)
 {
     const json_t *rows = json_object_get(answer, "entries");
+
+    note_pruned(answer);
 
     if (json_object_get(answer, "groups") != NULL) {
         print_groups(json_object_get(answer, "groups"));
@@ -205,10 +222,13 @@ usage_print_statement(const json_t *answer)
     const json_t *by = json_object_get(answer, "cost_by_certainty_nano_usd"), *v;
     const char *name;
 
+    note_pruned(answer);
     printf("%s (%s), %s%s\n\n", json_string_value(json_object_get(answer, "name")),
         json_string_value(json_object_get(answer, "slug")),
         json_string_value(json_object_get(answer, "month")),
-        json_is_true(json_object_get(answer, "complete")) ? "" : ", not complete yet");
+        json_is_true(json_object_get(answer, "complete"))                  ? ""
+            : json_is_integer(json_object_get(answer, "pruned_before_ms")) ? ", not complete"
+                                                                           : ", not complete yet");
     output_table(json_object_get(answer, "lines"), ROWS(lines));
     printf("\n");
     output_object(answer, ROWS(totals));
@@ -256,6 +276,7 @@ usage_print_csv(const json_t *answer)
     const json_t *rows = NULL, *row;
     size_t i;
 
+    note_pruned(answer);
     for (size_t k = 0; k < sizeof(lists) / sizeof(lists[0]) && rows == NULL; k++)
         rows = json_object_get(answer, lists[k]);
     json_array_foreach(rows, i, row)

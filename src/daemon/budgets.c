@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "daemon/leases.h"
 #include "ledger/tally.h"
 #include "store/event_row.h"
 #include "store/limit_row.h"
@@ -21,16 +22,19 @@ struct kept {
     bool unsure;         /* its sums must be added up anew */
     int64_t told_period; /* of told; -1: nothing looked at yet */
     int told;            /* thresholds told in that period */
+    struct lease lease;
 };
 
 struct budgets {
     struct budgets_options o;
     pthread_t thread;
-    pthread_mutex_t changing; /* one refresh at a time */
+    pthread_mutex_t changing; /* one refresh at a time; also guards leases */
+    struct leases *leases;    /* NULL: nobody else spends */
     pthread_mutex_t lock;     /* guards what follows */
     pthread_cond_t stop;
     bool stopping;
     bool any_unsure;
+    bool refresh_due;
     struct kept *kept;
     size_t kept_n;
 };
@@ -102,7 +106,10 @@ take_over(const struct budgets *b, struct kept *fresh, size_t n)
             if (!id_equal(old->row.id, fresh[i].row.id))
                 continue;
             fresh[i].unsure = fresh[i].unsure || old->unsure;
-            if (old->row.limit_nano_usd == fresh[i].row.limit_nano_usd) {
+            fresh[i].lease = old->lease;
+            if (old->row.limit_nano_usd != fresh[i].row.limit_nano_usd)
+                fresh[i].lease = (struct lease){0};
+            else {
                 fresh[i].told = old->told;
                 fresh[i].told_period = old->told_period;
             }
@@ -137,6 +144,7 @@ publish(struct load *l, struct error *e)
             .workspace = r->workspace,
             .period = r->period,
             .hard = r->hard,
+            .shared = r->hard && l->b->leases != NULL,
             .limit_nano = r->limit_nano_usd};
     }
     for (size_t i = 0; i < l->limits_n; i++) {
@@ -149,6 +157,20 @@ publish(struct load *l, struct error *e)
         limits[i].per_token = r->per == LIMIT_PER_TOKEN;
     }
     return edge_caps_publish(l->b->o.edge, budgets, l->rows_n, limits, l->limits_n, ready, l, e);
+}
+
+/* Which part of each budget is ours. Who calls has the lock changing, so the budgets stay. */
+static void
+look_at_leases(struct budgets *b)
+{
+    struct budget_slot *slots = edge_counters(b->o.edge)->budgets;
+
+    if (b->leases == NULL)
+        return;
+    leases_begin(b->leases);
+    for (size_t i = 0; i < b->kept_n; i++)
+        leases_see(b->leases, &b->kept[i].row, &slots[b->kept[i].slot], &b->kept[i].lease);
+    leases_end(b->leases);
 }
 
 enum err
@@ -168,9 +190,35 @@ budgets_refresh(void *ctx, struct error *e)
             put_in_force(b, l.kept, l.rows_n);
         else
             free(l.kept);
+        if (err == ERR_OK)
+            look_at_leases(b);
     }
     pthread_mutex_unlock(&b->changing);
     return err;
+}
+
+void
+budgets_refresh_soon(struct budgets *b)
+{
+    pthread_mutex_lock(&b->lock);
+    b->refresh_due = true;
+    pthread_mutex_unlock(&b->lock);
+}
+
+static void
+refresh_if_due(struct budgets *b)
+{
+    struct error e;
+    bool due;
+
+    pthread_mutex_lock(&b->lock);
+    due = b->refresh_due;
+    b->refresh_due = false;
+    pthread_mutex_unlock(&b->lock);
+    if (!due || budgets_refresh(b, &e) == ERR_OK)
+        return;
+    log_warn("budget", "what another node changed is looked at again: %s", e.text);
+    budgets_refresh_soon(b);
 }
 
 /* --- sums ------------------------------------------------------------------------------------ */
@@ -186,8 +234,8 @@ budgets_sums(void *ctx, struct id budget, int64_t *ret_settled, int64_t *ret_com
     if (!edge_budget_slot(b->o.edge, budget, &slot))
         return false;
     s = &edge_counters(b->o.edge)->budgets[slot];
-    *ret_settled = budget_settled(s, now);
-    *ret_committed = budget_committed(s, now);
+    *ret_settled = budget_settled(s, now) + budget_elsewhere(s, now);
+    *ret_committed = budget_committed(s, now) + budget_elsewhere(s, now);
     return true;
 }
 
@@ -201,7 +249,10 @@ budgets_each(struct budgets *b, budgets_each_fn *each, void *ctx)
     for (size_t i = 0; i < b->kept_n; i++) {
         const struct budget_slot *s = &slots[b->kept[i].slot];
 
-        each(ctx, &b->kept[i].row, budget_settled(s, now), budget_committed(s, now));
+        int64_t elsewhere = budget_elsewhere(s, now);
+
+        each(ctx, &b->kept[i].row, budget_settled(s, now) + elsewhere,
+            budget_committed(s, now) + elsewhere);
     }
     pthread_mutex_unlock(&b->lock);
 }
@@ -294,9 +345,10 @@ static bool
 look_at(struct budgets *b, struct kept *k, int64_t now, struct telling *ret)
 {
     const struct budget_slot *s = &edge_counters(b->o.edge)->budgets[k->slot];
-    int64_t period = budget_period_number(k->row.period, now), settled = budget_settled(s, now);
+    int64_t period = budget_period_number(k->row.period, now), settled;
     int passed = 0;
 
+    settled = budget_settled(s, now) + budget_elsewhere(s, now);
     if (k->told_period != period) {
         k->told_period = period;
         k->told = 0;
@@ -381,7 +433,11 @@ keeper_main(void *arg)
     int64_t rolled_ms = clock_monotonic_ms();
 
     while (rest(b)) {
+        refresh_if_due(b);
         make_sure(b);
+        pthread_mutex_lock(&b->changing);
+        look_at_leases(b);
+        pthread_mutex_unlock(&b->changing);
         watch(b);
         if (clock_monotonic_ms() - rolled_ms > ROLL_EVERY_MS) {
             roll(b);
@@ -402,8 +458,10 @@ budgets_open(const struct budgets_options *o, struct budgets **ret, struct error
     pthread_mutex_init(&b->changing, NULL);
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->stop, NULL);
+    b->leases = leases_new(o->store, o->policy_max_age_ms);
     err = budgets_refresh(b, e);
     if (err != ERR_OK) {
+        leases_free(b->leases);
         free(b);
         return err;
     }
@@ -428,5 +486,6 @@ budgets_close(struct budgets *b)
     pthread_mutex_unlock(&b->lock);
     pthread_join(b->thread, NULL);
     free(b->kept);
+    leases_free(b->leases);
     free(b);
 }

@@ -27,7 +27,8 @@ struct budgets_options {
     struct edge *edge;
     struct drain *drain;
     struct budget_default fallback;
-    budgets_alert_fn *alert; /* may be NULL */
+    int64_t policy_max_age_ms; /* so long the gateway, and we, go on without the store */
+    budgets_alert_fn *alert;   /* may be NULL */
     void *alert_ctx;
 };
 
@@ -39,6 +40,8 @@ void budgets_close(struct budgets *b);
 
 /* The store's budgets or limits changed (api_budgets_changed_fn; ctx is the struct budgets). */
 enum err budgets_refresh(void *ctx, struct error *e) MUST_CHECK;
+/* Another node changed them: soon, not now. */
+void budgets_refresh_soon(struct budgets *b);
 /* The org's sums are to be added up anew from the ledger (a call was corrected); soon, not now. */
 void budgets_recount(void *ctx, struct id org);
 /* api_budget_sums_fn. */

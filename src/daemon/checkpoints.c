@@ -37,6 +37,23 @@ sign(const struct checkpoints *c, struct checkpoint_row *row)
     crypto_sign_detached(row->signature, NULL, message, n, c->secret_key);
 }
 
+void
+checkpoints_sign_anchor(const struct checkpoints *c, struct anchor_row *anchor)
+{
+    uint8_t message[ANCHOR_MESSAGE_MAX];
+    size_t n;
+
+    checkpoints_public_key(c, anchor->public_key);
+    n = anchor_message(anchor, message);
+    crypto_sign_detached(anchor->signature, NULL, message, n, c->secret_key);
+}
+
+void
+checkpoints_public_key(const struct checkpoints *c, uint8_t ret[static CHECKPOINT_KEY_BYTES])
+{
+    memcpy(ret, c->public_key, CHECKPOINT_KEY_BYTES);
+}
+
 static enum err
 sign_tx(struct store_tx *tx, void *ctx, struct error *e)
 {

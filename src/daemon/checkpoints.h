@@ -6,7 +6,7 @@
 #ifndef DAEMON_CHECKPOINTS_H
 #define DAEMON_CHECKPOINTS_H
 
-#include "store/checkpoint_row.h"
+#include "store/anchor_row.h"
 
 struct checkpoints;
 
@@ -17,5 +17,9 @@ void checkpoints_close(struct checkpoints *c);
 
 /* One round: signs what is due. *ret_n: how many. */
 enum err checkpoints_sign(struct checkpoints *c, size_t *ret_n, struct error *e) MUST_CHECK;
+
+/* Signs where a chain begins, with the same key. Safe for threads. */
+void checkpoints_sign_anchor(const struct checkpoints *c, struct anchor_row *anchor);
+void checkpoints_public_key(const struct checkpoints *c, uint8_t ret[static CHECKPOINT_KEY_BYTES]);
 
 #endif

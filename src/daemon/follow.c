@@ -16,6 +16,8 @@ enum { POLL_MS = 2000, AGAIN_S = 2 };
 struct follow {
     struct store *store;
     struct edge *edge;
+    struct budgets *budgets;
+    struct api *api;
     struct store_watch *watch;
     /* New keys mean a reload of nginx, which takes its time: no revocation waits for it. */
     pthread_t keys_thread;
@@ -208,6 +210,19 @@ keys_main(void *arg)
     return NULL;
 }
 
+static bool
+take_id(const struct follow *f, enum store_change change, struct str key)
+{
+    struct id id;
+
+    if (!id_parse(key, &id))
+        return true;
+    if (change == STORE_CHANGE_WISH)
+        return api_wishes_changed(f->api, id);
+    api_events_changed(f->api, id);
+    return true;
+}
+
 /* A store_change_fn. */
 static bool
 take_change(void *ctx, enum store_change change, struct str key)
@@ -218,6 +233,14 @@ take_change(void *ctx, enum store_change change, struct str key)
     struct error e;
     size_t n = 0;
 
+    if (change == STORE_CHANGE_EVENT || change == STORE_CHANGE_WISH)
+        return take_id(f, change, key);
+    if (change == STORE_CHANGE_BUDGETS || change == STORE_CHANGE_ANY)
+        budgets_refresh_soon(f->budgets);
+    if (change == STORE_CHANGE_BUDGETS)
+        return true;
+    if (change == STORE_CHANGE_ANY && !api_wishes_changed(f->api, (struct id){0}))
+        return false;
     if (change != STORE_CHANGE_TOKEN)
         keys_are_due(f, change == STORE_CHANGE_ANY ? KEYS_TO_COMPARE : KEYS_CHANGED);
     if (change == STORE_CHANGE_TOKEN &&
@@ -232,7 +255,7 @@ take_change(void *ctx, enum store_change change, struct str key)
 }
 
 struct follow *
-follow_start(struct store *store, struct edge *edge)
+follow_start(struct store *store, struct edge *edge, struct budgets *budgets, struct api *api)
 {
     struct follow *f = calloc(1, sizeof(*f));
     const struct store_watch_options o = {.poll_ms = POLL_MS, .fn = take_change, .ctx = f};
@@ -240,6 +263,8 @@ follow_start(struct store *store, struct edge *edge)
     ENSURE(f != NULL);
     f->store = store;
     f->edge = edge;
+    f->budgets = budgets;
+    f->api = api;
     pthread_mutex_init(&f->lock, NULL);
     pthread_cond_init(&f->changed, NULL);
     ENSURE(pthread_create(&f->keys_thread, NULL, keys_main, f) == 0);

@@ -104,6 +104,7 @@ metrics_count(void *ctx, const struct ledger_entry *en)
     s->tokens.cache_write_5m += en->usage.cache_write_5m;
     s->tokens.cache_write_1h += en->usage.cache_write_1h;
     s->tokens.reasoning += en->usage.reasoning;
+    s->tokens.web_searches += en->usage.web_searches;
     observe(&s->first_byte, en->opened_ms, en->first_byte_ms);
     observe(&s->total, en->opened_ms, en->closed_ms);
     pthread_mutex_unlock(&m->lock);

@@ -139,13 +139,20 @@ open_homes(const struct settings *s, struct paths *p, struct error *e)
 
 /* Needed by some workspaces only: a start that needs what is missing says so. */
 static void
+find_beside(const struct paths *p, const char *name, char *ret, size_t room)
+{
+    const char *slash = strrchr(p->program, '/');
+
+    snprintf(ret, room, "%.*s/%s", (int)(slash - p->program), p->program, name);
+    if (access(ret, X_OK) != 0)
+        ret[0] = '\0';
+}
+
+static void
 find_helpers(struct paths *p)
 {
-    char *slash = strrchr(p->program, '/');
-
-    snprintf(p->init, sizeof(p->init), "%.*s/purser-init", (int)(slash - p->program), p->program);
-    if (access(p->init, X_OK) != 0)
-        p->init[0] = '\0';
+    find_beside(p, "purser-init", p->init, sizeof(p->init));
+    find_beside(p, "purser-shim", p->shim, sizeof(p->shim));
     snprintf(p->sandbox, sizeof(p->sandbox), "/usr/bin/bwrap");
     if (access(p->sandbox, X_OK) != 0)
         p->sandbox[0] = '\0';

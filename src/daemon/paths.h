@@ -16,6 +16,7 @@ struct paths {
     char program[1024]; /* this binary */
     char module[1280];  /* ngx_http_purser_module.so */
     char init[1280];    /* purser-init; empty: not found */
+    char shim[1280];    /* purser-shim; empty: not found */
     char sandbox[32];   /* bubblewrap; empty: not installed */
 };
 

@@ -7,8 +7,10 @@
 #include "daemon/alerts.h"
 #include "daemon/checkpoints.h"
 #include "daemon/follow.h"
+#include "daemon/isolation.h"
 #include "daemon/metrics_gauges.h"
 #include "daemon/platform_keys.h"
+#include "daemon/retention.h"
 #include "ledger/drain.h"
 #include "registry/registry_load.h"
 #include "store/secret_row.h"
@@ -49,6 +51,7 @@ struct serve {
     struct api *api;
     struct launcher *launcher;
     struct follow *follow;
+    struct retention *retention;
     struct arena texts; /* paths in options */
     struct str hosts[HOSTS_MAX];
     size_t hosts_n;
@@ -119,7 +122,8 @@ static enum err
 open_vault(struct serve *s, struct error *e)
 {
     struct str path = arena_printf(&s->texts, "%s/master-key", s->paths.state);
-    struct outer_source source = {s->settings.key_file, s->settings.key_command};
+    struct outer_source source = {
+        s->settings.key_file, s->settings.key_command, getenv("CREDENTIALS_DIRECTORY"), environ};
     struct outer_keys *outer = NULL;
     bool sealed = true;
     enum err err = store_read(s->store, anything_sealed_tx, &sealed, e);
@@ -199,6 +203,7 @@ open_budgets(struct serve *s, struct error *e)
         .edge = s->edge,
         .drain = s->drain,
         .fallback = s->settings.org_budget,
+        .policy_max_age_ms = s->settings.policy_max_age_s * 1000,
         .alert = alerts_push};
     enum err err = alerts_open(text(s->settings.alert_webhook),
         arena_printf(&s->texts, "%s/alert-key", s->paths.state).p, &s->alerts, e);
@@ -347,16 +352,6 @@ reload_registry(void *ctx, bool *ret_changed, struct error *e)
     return err;
 }
 
-static enum api_isolation
-isolation(const struct serve *s)
-{
-    if (strcmp(s->settings.isolation, "sandbox") == 0)
-        return API_ISOLATION_SANDBOX;
-    if (geteuid() == 0)
-        return API_ISOLATION_UID;
-    return strcmp(s->settings.isolation, "none") == 0 ? API_ISOLATION_NONE : API_ISOLATION_SANDBOX;
-}
-
 static enum verify_policy
 verify_policy(const struct serve *s)
 {
@@ -394,7 +389,7 @@ open_api(struct serve *s, struct error *e)
         .refuse_shadowed = strcmp(s->settings.shadowed_credential, "refuse") == 0,
         .verify_credentials = verify_policy(s),
         .vendor_override_url = text(s->settings.vendor_override_url),
-        .isolation = isolation(s),
+        .isolation = isolation_of(&s->settings),
         .uid_first = (uint32_t)s->settings.uid_first,
         .stop_grace_ms = s->settings.stop_grace_ms,
         .restart_pause_ms = s->settings.restart_pause_ms,
@@ -407,12 +402,12 @@ open_api(struct serve *s, struct error *e)
         .program = text(s->paths.program),
         .engine = text(s->settings.container_engine),
         .init = text(s->paths.init),
+        .shim = text(s->paths.shim),
         .sandbox = text(s->paths.sandbox)};
     enum err err;
 
     if (o.isolation == API_ISOLATION_NONE)
-        log_warn("purserd",
-            "isolation: none: agents run with purser's own rights and can read its keys");
+        log_warn("purserd", "code=NO_ISOLATION: %s", ISOLATION_NONE_TEXT);
     find_hosts(s);
     o.hosts_n = s->hosts_n;
     err = api_new(&o, &s->api, e);
@@ -423,6 +418,21 @@ open_api(struct serve *s, struct error *e)
     if (err == ERR_OK)
         err = auth_bootstrap_admin(s->store, text(s->paths.state), e);
     return err == ERR_OK ? api_start(s->api, s->launcher, e) : err;
+}
+
+static void
+start_retention(struct serve *s)
+{
+    struct retention_options o = {.store = s->store,
+        .edge = s->edge,
+        .checkpoints = s->checkpoints,
+        .ledger_days = s->settings.retention_ledger_days,
+        .decisions_days = s->settings.retention_decisions_days,
+        .events_days = s->settings.retention_events_days,
+        .logs_days = s->settings.retention_logs_days,
+        .state_dir = s->paths.state};
+
+    s->retention = retention_start(&o);
 }
 
 static enum err
@@ -457,13 +467,16 @@ open_all(struct serve *s, struct error *e)
     if (err == ERR_OK)
         open_metrics(s);
     if (err == ERR_OK)
-        s->follow = follow_start(s->store, s->edge);
+        s->follow = follow_start(s->store, s->edge, s->budgets, s->api);
+    if (err == ERR_OK)
+        start_retention(s);
     return err;
 }
 
 static void
 close_all(struct serve *s, bool stop_agents)
 {
+    retention_stop(s->retention);
     follow_stop(s->follow);
     api_stop(s->api);
     if (stop_agents && s->launcher != NULL)

@@ -12,6 +12,9 @@
 
 #define AT(field) offsetof(struct settings, field)
 
+/* Books of a year and of the same month the year before; and a month with days to look at it. */
+enum { DAYS_MAX = 36500, LEDGER_DAYS_MIN = 400, DECISIONS_DAYS_MIN = 35 };
+
 static const struct setting table[] = {
     {"state", SETTING_PATH, AT(state), "./var", .argument = "DIR",
         .help = "where everything is kept: store, keys, recorder, agents' logs"},
@@ -101,6 +104,17 @@ static const struct setting table[] = {
         .help = "where Prometheus finds /metrics; none: no listener"},
     {"checkpoint_s", SETTING_INT, AT(checkpoint_s), "60", 1, 86400, .argument = "SECONDS",
         .help = "how often the heads of the audit chains are signed"},
+    {"retention_ledger_days", SETTING_INT, AT(retention_ledger_days), "0", 0, DAYS_MAX,
+        .argument = "DAYS", .help = "how long ledger entries are kept: 400 or more; 0: for ever"},
+    {"retention_decisions_days", SETTING_INT, AT(retention_decisions_days), "0", 0, DAYS_MAX,
+        .argument = "DAYS", .help = "how long decision records are kept: 35 or more; 0: for ever"},
+    {"retention_events_days", SETTING_INT, AT(retention_events_days), "90", 0, DAYS_MAX,
+        .argument = "DAYS",
+        .help = "how long events, ended tokens and runs, and told alerts are kept; 0: for ever"},
+    {"retention_logs_days", SETTING_INT, AT(retention_logs_days), "30", 0, DAYS_MAX,
+        .argument = "DAYS",
+        .help = "how long agents' logs and access.log, put aside daily, are kept; 0: they are "
+                "left alone"},
     {"log_level", SETTING_CHOICE, AT(log_level), "info", .choices = "error|warn|info|debug",
         .argument = "LEVEL", .reloadable = true, .help = "error, warn, info or debug"},
     {"vendor_override_url", SETTING_TEXT, AT(vendor_override_url), "", .argument = "URL",
@@ -365,6 +379,20 @@ is_worker_count(const char *text)
         (num_parse_u64(str_from_cstr(text), &n) && n >= 1 && n <= 1024);
 }
 
+static enum err
+check_retention(const struct settings *s, struct error *e)
+{
+    if (s->retention_ledger_days > 0 && s->retention_ledger_days < LEDGER_DAYS_MIN)
+        return fail(e, ERR_SETTINGS_INVALID,
+            "retention_ledger_days must be 0 (for ever) or at least %d: statements and bills are "
+            "looked up for a year",
+            LEDGER_DAYS_MIN);
+    if (s->retention_decisions_days > 0 && s->retention_decisions_days < DECISIONS_DAYS_MIN)
+        return fail(e, ERR_SETTINGS_INVALID,
+            "retention_decisions_days must be 0 (for ever) or at least %d", DECISIONS_DAYS_MIN);
+    return ERR_OK;
+}
+
 /* What one row cannot know: values that must fit together. */
 static enum err
 check(struct settings *s, struct error *e)
@@ -408,6 +436,8 @@ check(struct settings *s, struct error *e)
         strncmp(s->public_url, "https://", 8) != 0) {
         return fail(e, ERR_SETTINGS_INVALID, "public_url must begin with http:// or https://");
     }
+    if (check_retention(s, e) != ERR_OK)
+        return e->code;
     if (s->store[0] == '\0')
         s->store = arena_printf(&s->arena, "%s/purser.db", s->state).p;
     return ERR_OK;

@@ -52,6 +52,10 @@ struct settings {
     const char *alert_webhook;
     const char *metrics_listen;
     int64_t checkpoint_s;
+    int64_t retention_ledger_days;
+    int64_t retention_decisions_days;
+    int64_t retention_events_days;
+    int64_t retention_logs_days;
     int64_t stop_grace_ms;
     int64_t auth_failures_per_minute;
     int64_t uid_first;
@@ -82,7 +86,7 @@ struct setting {
     const char *help;
 };
 
-enum { SETTINGS_MAX = 40 };
+enum { SETTINGS_MAX = 48 };
 /* The table, ordered as help prints it. */
 const struct setting *settings_table(size_t *ret_n);
 

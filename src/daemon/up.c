@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "core/num.h"
 #include "daemon/child.h"
+#include "daemon/isolation.h"
 #include "daemon/probe.h"
 #include "daemon/run_dir.h"
 
@@ -319,6 +320,8 @@ serve(struct up *u, struct error *e)
         return err;
     log_info("up", "serving at %s (purserd %d, nginx %d)", u->url, (int)u->purserd.pid,
         (int)u->nginx.pid);
+    if (isolation_of(u->o->settings) == API_ISOLATION_NONE)
+        log_warn("up", "code=NO_ISOLATION: %s", ISOLATION_NONE_TEXT);
     if (u->o->serving != NULL)
         err = u->o->serving(u->o->serving_ctx, u, &stop, e);
     while (err == ERR_OK && !stop && !up_wait(u, 1000))

@@ -14,8 +14,6 @@
 
 enum { TEXT_MAX = 4000, WORDS_MAX = 32, COMMAND_BYTES_MAX = 1024, COMMAND_MS = 30000 };
 
-extern char **environ;
-
 #define WHAT_IT_IS "one key a line, 64 hexadecimal digits each (openssl rand -hex 32)"
 
 /* False when a line is neither a key nor a comment, or there is no key, or too many. */
@@ -100,7 +98,7 @@ split(char *text, char *words[static WORDS_MAX + 1])
 }
 
 static enum err
-spawn(char *words[], int out, pid_t *ret, struct error *e)
+spawn(char *words[], char *const variables[], int out, pid_t *ret, struct error *e)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
@@ -114,7 +112,7 @@ spawn(char *words[], int out, pid_t *ret, struct error *e)
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-    trouble = posix_spawnp(ret, words[0], &actions, &attributes, words, environ);
+    trouble = posix_spawnp(ret, words[0], &actions, &attributes, words, variables);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     errno = trouble;
@@ -124,14 +122,14 @@ spawn(char *words[], int out, pid_t *ret, struct error *e)
 }
 
 static enum err
-run_command(const char *command, char *room, size_t *ret_n, struct error *e)
+run_command(const struct outer_source *s, char *room, size_t *ret_n, struct error *e)
 {
     char text[COMMAND_BYTES_MAX], *words[WORDS_MAX + 1];
     int pipes[2], status = 0;
     bool read_well;
     pid_t pid;
 
-    if (snprintf(text, sizeof(text), "%s", command) >= (int)sizeof(text) || !split(text, words))
+    if (snprintf(text, sizeof(text), "%s", s->command) >= (int)sizeof(text) || !split(text, words))
         return fail(e, ERR_MASTER_KEY_UNREADABLE, "key_command is empty or too long");
     if (pipe2(pipes, O_CLOEXEC) != 0)
         return fail_errno(e, ERR_MASTER_KEY_UNREADABLE, "key_command");
@@ -139,7 +137,7 @@ run_command(const char *command, char *room, size_t *ret_n, struct error *e)
     {
         AUTO_CLOSE int out = pipes[1];
 
-        if (spawn(words, out, &pid, e) != ERR_OK)
+        if (spawn(words, s->variables, out, &pid, e) != ERR_OK)
             return e->code;
     }
     read_well = read_text(in, COMMAND_MS, room, ret_n);
@@ -162,7 +160,7 @@ static enum err
 read_source(const struct outer_source *s, char *room, size_t *ret_n, const char **ret_name,
     char path[static 4096], struct error *e)
 {
-    const char *credentials = getenv("CREDENTIALS_DIRECTORY");
+    const char *credentials = s->credentials;
     bool has_file = s->file != NULL && s->file[0] != '\0';
     size_t n = credentials == NULL ? 0 : strlen(credentials);
 
@@ -170,7 +168,7 @@ read_source(const struct outer_source *s, char *room, size_t *ret_n, const char 
         if (has_file)
             return fail(e, ERR_SETTINGS_INVALID, "key_file and key_command exclude each other");
         *ret_name = "key_command";
-        return run_command(s->command, room, ret_n, e);
+        return run_command(s, room, ret_n, e);
     }
     if (has_file)
         snprintf(path, 4096, "%s", s->file);

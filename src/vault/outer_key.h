@@ -23,13 +23,15 @@ struct outer_keys {
 };
 
 /*
- * Where it comes from. Texts are NUL-terminated; empty ones are not set. Without both,
- * $CREDENTIALS_DIRECTORY/purser-key is taken when systemd has put it there.
+ * Where it comes from. Texts are NUL-terminated; empty ones and NULL are not set. Without file and
+ * command, purser-key in the credentials' directory is taken when systemd has put it there.
  */
 struct outer_source {
     const char *file;
     /* Program and arguments, split at spaces, run without a shell; its output is the text. */
     const char *command;
+    const char *credentials; /* systemd's $CREDENTIALS_DIRECTORY */
+    char *const *variables;  /* the command's environment; NULL: none */
 };
 
 /* *ret is NULL when there is no source. ERR_MASTER_KEY_UNREADABLE with the way out. */

@@ -508,7 +508,7 @@ model_is_a_secret_and_provider_is_gone(void **state)
     struct world *w = *state;
     char id[ID_TEXT_BYTES];
     AUTO_ANSWER struct answer get = {0}, put = {0}, again = {0}, cleared = {0}, none = {0},
-                              old = {0};
+                              null = {0}, old = {0};
 
     make_workspace(w, "\"model\":\"anthropic/claude-opus-4-7\"", id);
     get = ask(w, "GET", path_of(id, "/model"), NULL);
@@ -520,6 +520,8 @@ model_is_a_secret_and_provider_is_gone(void **state)
     assert_string_equal(answer_text(&again, "model"), "opus");
     cleared = ask(w, "PUT", path_of(id, "/model"), "{\"model\":\"\"}");
     assert_string_equal(answer_text(&cleared, "status"), "cleared");
+    null = ask(w, "PUT", path_of(id, "/model"), "{\"model\":null}");
+    assert_string_equal(answer_text(&null, "status"), "cleared");
     none = ask(w, "GET", path_of(id, "/model"), NULL);
     assert_string_equal(answer_text(&none, "source"), "default");
     assert_mode(w, id, "platform_managed", "derived_default");

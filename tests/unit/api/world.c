@@ -184,6 +184,7 @@ world_open(struct world *w)
     o.state_dir = str_from_cstr(w->dir);
     o.homes_dir = STR("/tmp/homes");
     o.ready_ms = 20;
+    o.heartbeat_timeout_ms = 3600 * 1000; /* however long a test takes, nobody falls silent */
     o.restart_pause_ms = 20;
     if (api_new(&o, &w->api, &e) != ERR_OK ||
         auth_bootstrap_admin(w->store, o.state_dir, &e) != ERR_OK ||

@@ -22,7 +22,6 @@ fresh_folder(void **state)
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof(path), "%s/master-key", folder);
     snprintf(outer_path, sizeof(outer_path), "%s/purser-key", folder);
-    unsetenv("CREDENTIALS_DIRECTORY");
     return 0;
 }
 
@@ -302,6 +301,7 @@ static void
 a_command_and_a_credential_of_systemd_give_the_key(void **state)
 {
     const struct outer_source by_command = {.command = "echo   " OLD_OUTER};
+    const struct outer_source by_systemd = {.credentials = folder};
     static const struct outer_source none;
     struct outer_keys *outer = NULL;
     struct vault *v = NULL;
@@ -309,9 +309,7 @@ a_command_and_a_credential_of_systemd_give_the_key(void **state)
 
     vault_close(open_under(&by_command));
     write_file(outer_path, OLD_OUTER, 0440); /* as systemd shows it */
-    setenv("CREDENTIALS_DIRECTORY", folder, 1);
-    vault_close(open_under(&none));
-    unsetenv("CREDENTIALS_DIRECTORY");
+    vault_close(open_under(&by_systemd));
     assert_int_equal(outer_keys_read(&none, &outer, &e), ERR_OK);
     assert_null(outer);
     assert_int_equal(vault_open(str_from_cstr(path), true, &v, &e), ERR_MASTER_KEY_UNREADABLE);

@@ -1,0 +1,206 @@
+#include "daemon/leases.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+
+enum {
+    AT_ONCE = 64,
+    RENEW_MS = 1000,       /* how often the other nodes are looked at */
+    ASK_AGAIN_MS = 2000,   /* for one budget */
+    SINCE_MS = 15 * 1000,  /* who was not heard for so long is not waited for */
+    YOUNG_MS = 5000,       /* a period in which some clock may not have begun */
+    SHARE = 8,             /* of the limit is kept free here, 1/SHARE */
+    MARGIN_MS = 60 * 1000, /* for clocks that differ */
+};
+
+struct asked {
+    struct budget_lease_ask ask;
+    struct budget_slot *slot;
+    struct lease *lease;
+    int64_t held, elsewhere;
+};
+
+struct leases {
+    struct store *store;
+    int64_t away_ms;
+    int64_t looked_ms;  /* monotonic; 0: not yet */
+    int64_t renewed_ms; /* the last time that the store took it */
+    bool reachable, alone;
+    struct arena arena; /* of wanted */
+    struct budget_lease_wanted *wanted;
+    size_t wanted_n;
+    struct asked asked[AT_ONCE];
+    size_t asked_n;
+};
+
+struct leases *
+leases_new(struct store *s, int64_t away_ms)
+{
+    struct leases *l = store_is_shared(s) ? calloc(1, sizeof(*l)) : NULL;
+
+    if (l == NULL)
+        return NULL;
+    l->store = s;
+    l->away_ms = away_ms;
+    arena_init(&l->arena);
+    return l;
+}
+
+void
+leases_free(struct leases *l)
+{
+    if (l != NULL)
+        arena_done(&l->arena);
+    free(l);
+}
+
+static enum err
+renew_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct leases *l = ctx;
+    int64_t now = clock_ms();
+    /* We may go on for away_ms without the store, and the gateway as long without us. */
+    int64_t until = now + 2 * l->away_ms + MARGIN_MS;
+
+    return budget_lease_renew(
+        tx, until, now - SINCE_MS, &l->arena, &l->wanted, &l->wanted_n, &l->alone, e);
+}
+
+void
+leases_begin(struct leases *l)
+{
+    int64_t now = clock_monotonic_ms();
+    struct error e;
+
+    if (l == NULL || (l->looked_ms != 0 && now - l->looked_ms < RENEW_MS))
+        return;
+    arena_done(&l->arena);
+    arena_init(&l->arena);
+    l->wanted_n = 0;
+    l->looked_ms = now;
+    l->reachable = store_tx(l->store, renew_tx, l, &e) == ERR_OK;
+    if (l->reachable)
+        l->renewed_ms = now;
+}
+
+/* Does another node wait for it, which goes before us if we wait, too? */
+static bool
+is_wanted(const struct leases *l, struct id budget, bool by_us)
+{
+    struct id self = store_node(l->store);
+
+    for (size_t i = 0; i < l->wanted_n; i++) {
+        if (id_equal(l->wanted[i].budget, budget) &&
+            (!by_us || memcmp(l->wanted[i].node.b, self.b, sizeof(self.b)) < 0))
+            return true;
+    }
+    return false;
+}
+
+static enum err
+ask_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct leases *l = ctx;
+    enum err err = ERR_OK;
+
+    for (size_t i = 0; err == ERR_OK && i < l->asked_n; i++) {
+        struct asked *x = &l->asked[i];
+
+        err = budget_lease_settle(tx, &x->ask, &x->held, &x->elsewhere, e);
+    }
+    return err;
+}
+
+void
+leases_end(struct leases *l)
+{
+    struct error e;
+
+    if (l == NULL || l->asked_n == 0)
+        return;
+    if (store_tx(l->store, ask_tx, l, &e) == ERR_OK) {
+        for (size_t i = 0; i < l->asked_n; i++) {
+            struct asked *x = &l->asked[i];
+
+            x->lease->known = true;
+            budget_set_elsewhere(x->slot, x->ask.now_ms, x->elsewhere);
+            budget_set_lease(x->slot, x->held);
+        }
+    } else {
+        log_warn("budget", "no share of a budget can be had now: %s", e.text);
+    }
+    l->asked_n = 0;
+}
+
+/*
+ * What is given up is taken from the gateway first, and what it has committed by then is looked at
+ * afterwards: the store never hears of less than what may be spent.
+ */
+static void
+ask(struct leases *l, const struct budget_row *row, struct budget_slot *slot, struct lease *lease,
+    int64_t wished, bool wanted)
+{
+    int64_t now = clock_ms(), lowered = atomic_load(&slot->lease_nano);
+    struct asked *x;
+
+    if (l->asked_n == AT_ONCE)
+        leases_end(l);
+    x = &l->asked[l->asked_n++];
+    if (wished < lowered) {
+        lowered = wished;
+        budget_set_lease(slot, lowered);
+    }
+    lease->asked_ms = clock_monotonic_ms();
+    lease->settled = budget_settled(slot, now);
+    lease->committed = budget_committed(slot, now);
+    *x = (struct asked){.slot = slot,
+        .lease = lease,
+        .ask = {.budget = row,
+            .now_ms = now,
+            .lease = lowered,
+            .committed = lease->committed,
+            .settled = lease->settled,
+            .wished = wished > lease->committed ? wished : lease->committed,
+            .wanted = wanted}};
+}
+
+void
+leases_see(
+    struct leases *l, const struct budget_row *row, struct budget_slot *slot, struct lease *lease)
+{
+    int64_t now = clock_ms(), committed, held, share = row->limit_nano_usd / SHARE;
+    int64_t period = budget_period_number(row->period, now), mono = clock_monotonic_ms();
+    bool young, due, by_us;
+
+    if (l == NULL || !row->hard)
+        return;
+    if (!l->reachable) {
+        if (l->renewed_ms != 0 && mono - l->renewed_ms > l->away_ms) {
+            budget_set_lease(slot, 0);
+            lease->known = false;
+        }
+        return;
+    }
+    young =
+        row->period != BUDGET_TOTAL && now - budget_period_start(row->period, period) < YOUNG_MS;
+    due = mono - lease->asked_ms >= ASK_AGAIN_MS;
+    by_us = atomic_exchange(&slot->wanted, 0) != 0;
+    held = atomic_load(&slot->lease_nano);
+    committed = budget_committed(slot, now);
+    if (lease->known && !young && held > committed && is_wanted(l, row->id, by_us))
+        ask(l, row, slot, lease, committed, by_us);
+    else if (by_us || (l->alone && held < row->limit_nano_usd && (due || !lease->known)))
+        ask(l, row, slot, lease, row->limit_nano_usd, by_us);
+    else if (!lease->known)
+        ask(l, row, slot, lease, held > committed + share ? held : committed + share, false);
+    else if (!due || l->alone)
+        return;
+    else if (held - committed > 2 * share && !young)
+        ask(l, row, slot, lease, committed + share, false);
+    else if (held - committed < share / 2 && committed != lease->committed)
+        ask(l, row, slot, lease, committed + share, false);
+    else if (budget_settled(slot, now) != lease->settled)
+        ask(l, row, slot, lease, held, false);
+}
