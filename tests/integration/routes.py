@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from harness import SOURCE
 
 KINDS = {"WHO_OPEN": "open", "WHO_ADMIN": "admin", "WHO_ORG": "org", "WHO_ORG_READ": "read-only org",
-         "WHO_WORKSPACE": "own workspace"}
+         "WHO_WORKSPACE": "own workspace", "WHO_USAGE": "usage token", "WHO_AGENT": "agent"}
 
 
 @dataclass(frozen=True)

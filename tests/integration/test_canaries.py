@@ -76,7 +76,8 @@ class Town:
         self.sim.stop()
 
     def ask(self, method, path, body=None, *, token=None, org="town", content=None):
-        headers = {"Authorization": f"Bearer {token or self.purser.admin_token}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {token or self.purser.admin_token}", "Content-Type": "application/json",
+                   "Accept": "application/json"}
         headers |= {"X-Molecule-Org-Id": org} if org else {}
         content = json.dumps(body) if body is not None else content
         response = self.client.request(method, self.purser.url + path, content=content, headers=headers)
@@ -100,6 +101,9 @@ class Town:
         self.ask("PUT", "/settings/secrets", {"key": "OF_ORG", "value": c.new("org secret")})
         self.ask("PUT", f"/workspaces/{self.agent.id}/secrets", {"key": "OF_WORKSPACE", "value": c.new("workspace secret")})
         self.ask("POST", "/settings/secrets/import", {"secrets": {"IMPORTED": c.new("imported secret")}})
+        run = self.ask("POST", f"/workspaces/{self.agent.id}/runs", {})
+        self.answers.pop()
+        c.add("usage token of a run", run.json()["env"]["MOLECULE_LLM_USAGE_TOKEN"])
         done = p.cli("secret", "set", "by_cli", "--org", "town", stdin=c.new("secret by command"))
         done2 = p.cli("secret", "import", "--org", "town", stdin=f"FROM_FILE='{c.new('dotenv secret')}'\n")
         done3 = p.cli("platform", "keys", "add", "moonshot", stdin=c.new("second platform key"))
@@ -117,9 +121,15 @@ class Town:
             {"secrets": {"bad name": hostile, "OK": hostile}, "dry_run": True}, {"secrets": {"LD_X": hostile, "OK": hostile}},
             {"secrets": {"X": [hostile]}, "name": "x"}, {"value": hostile + "\0"}, {"value": {"deep": hostile}}, {"provider": "anthropic-api", "value": ""},
             {"mode": hostile}, {"model": 7, "value": hostile}, {},
+            {"id": self.agent.id, "delivery_mode": "poll", "agent_card": {"name": self.canaries.values["secret at create"]}},
+            {"workspace_id": self.agent.id, "error_rate": 1, "sample_error": "401 for " + self.canaries.values["org secret"],
+             "configured": False, "reason": "no good: " + self.canaries.values["workspace secret"]},
+            {"budget_limits": {hostile: 1}, "workspace": {hostile: 1}, "limit": hostile},
+            {"call_id": str(uuid.uuid4()), "reason": hostile, "cost_nano_usd": 1},
         ]
         # What would end the town, or what answers with a credential, is driven apart.
-        apart = {"org_delete", "org_suspend", "workspace_delete", "admin_token_rotate", "org_token_create", "token_create", "secret_values"}
+        apart = {"org_delete", "org_suspend", "workspace_delete", "admin_token_rotate", "org_token_create", "token_create", "secret_values",
+                 "run_create"}
         for route in read_routes():
             if route.handler in apart:
                 continue
@@ -131,10 +141,26 @@ class Town:
                 self.ask(route.method, path, content='{"value": "' + hostile)
                 self.ask(route.method, path, content='{"value": "' + hostile + '", "value": 1}')
                 self.ask(route.method, path, content='{"value": "' + hostile + "x" * (route.max_body + 1) + '"}')
+            if "/registry/" in path:
+                for body in bodies:
+                    self.ask(route.method, path, body, token=self.ws_token, org=None)
             for token in (self.org_token, self.ws_token, self.agent.token, "psr_adm_" + hostile, hostile):
                 self.ask(route.method, path, {"value": hostile} if route.max_body else None, token=token, org=None)
         self.ask("GET", "/nowhere/" + self.agent.id, token=hostile)
         self.ask("PUT", f"/workspaces/{self.agent.id}/model", {"model": MODEL})
+        self.drive_stream()
+
+    def drive_stream(self):
+        """Everything that happened so far, as it is streamed."""
+        headers = {"Authorization": f"Bearer {self.purser.admin_token}", "X-Molecule-Org-Id": "town"}
+        last = self.ask("GET", "/events").json()["last_id"]
+        with self.client.stream("GET", self.purser.url + "/events?after=0", headers=headers) as stream:
+            text = ""
+            for line in stream.iter_lines():
+                text += line + "\n"
+                if line.startswith("id:") and int(line[3:]) >= last:
+                    break
+        self.answers.append(("the stream", text))
 
     def drive_commands(self):
         p = self.purser
@@ -143,9 +169,16 @@ class Town:
                      ["audit", "decisions"], ["audit", "verify"], ["token", "list", "--org", "town"], ["org", "list"],
                      ["workspace", "list", "--org", "town"], ["workspace", "env", self.agent.id, "--org", "town"],
                      ["explain", "--workspace", self.agent.id, "--org", "town"], ["usage", self.agent.id, "--org", "town"],
+                     ["workspace", "show", self.agent.id, "--org", "town"], ["workspace", "logs", self.agent.id, "--org", "town"],
+                     ["workspace", "pause", self.byok, "--org", "town"], ["workspace", "resume", self.byok, "--org", "town"],
+                     ["usage", "--org", "town", "--by", "model"], ["usage", "statement", "--month", "2026-11", "--org", "town"],
+                     ["budget", "set", self.agent.id, "--period", "day", "--limit", "20", "--org", "town"],
+                     ["budget", "list", "--org", "town", "--json"], ["budget", "limits", self.agent.id, "--org", "town"],
+                     ["ledger", "correct", str(uuid.uuid4()), "--reason", "none", "--cost", "1"],
+                     ["audit", "export"], ["audit", "replay"], ["run", "--workspace", self.agent.id, "--org", "town", "--", "/bin/true"],
                      ["secret", "set", "bad name", "--org", "town"], ["secret", "import", "--org", "town"]):
             stdin = self.canaries.new("value of a refused command") if argv[:2] in (["secret", "set"], ["secret", "import"]) else ""
-            done = p.cli(*argv, check=False, stdin=stdin)
+            done = p.cli(*argv, check=False, stdin=stdin, XDG_STATE_HOME=str(make_folder()))
             self.answers.append((str(argv), done.stdout + done.stderr))
         file = p.folder / "none.token"
         file.write_text(self.canaries.new("token that is none"))

@@ -128,8 +128,16 @@ def test_the_agent_in_the_container_calls_the_gateway(boxed, podman, sim):
     boxed.api("POST", f"/workspaces/{workspace}/stop", org=org)
 
 
-def test_kill_9_of_purserd_leaves_the_container_and_finds_it_again(podman, shared_sim):
+@pytest.fixture
+def own_boxed(podman, shared_sim):
+    """One that the test may kill parts of."""
     purser = Purser(shared_sim, flags=["--container-engine", podman.socket])
+    yield purser
+    purser.stop()
+
+
+def test_kill_9_of_purserd_leaves_the_container_and_finds_it_again(own_boxed, podman):
+    purser = own_boxed
     workspace, org = new_boxed(purser)
     token = environment(purser, workspace)["ANTHROPIC_API_KEY"]
     os.kill(purser.purserd_pid(), signal.SIGKILL)
@@ -143,7 +151,6 @@ def test_kill_9_of_purserd_leaves_the_container_and_finds_it_again(podman, share
     name = purser.api("GET", f"/workspaces/{workspace}", org=org)["name"]
     purser.api("DELETE", f"/workspaces/{workspace}", org=org, headers={"X-Confirm-Name": name})
     assert podman.names() == []
-    purser.stop()
 
 
 def test_a_missing_image_is_said_and_nothing_runs(boxed, podman):

@@ -4,17 +4,11 @@ Each attempt has a row of its own under the call's id. Nothing is tried again on
 """
 
 import json
-import os
-import signal
-import socket
-import struct
 import threading
-import uuid
 
 import pytest
 
-from harness import (MODEL, PATIENCE, InBackground, Purser, children, command_of, free_port, new_key, run_directory,
-                     wait_until)
+from harness import MODEL, PATIENCE, Purser, free_port, new_key
 from raw import START, STOP, STREAM_HEAD, Client, Vendor, answer, ask, message, serve, text_event
 from registries import lives_at, registry_file, routed, with_fields
 
@@ -304,44 +298,12 @@ def test_an_abandoned_stream_is_read_to_its_end_within_limits(draining, events, 
 
 # ---- several keys of one vendor ----
 
-class Keys:
-    """Stands in for purserd where nginx fetches the platform's keys."""
-
-    def __init__(self, purser, *keys):
-        """keys: (provider, value, weight)"""
-        self.path = run_directory(purser.state) / "keys.sock"
-        self.kept = self.path.with_name("keys.kept")
-        self.path.rename(self.kept)
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(self.path))
-        listener.listen()
-        body = b"".join(struct.pack("=16sIII", uuid.uuid4().bytes, weight, len(provider), len(value)) +
-                        (provider + value).encode() for provider, value, weight in keys)
-        serving = InBackground(self._serve, listener, struct.pack("=III", 0x314b5350, len(keys), 12 + len(body)) + body)
-        self.reload(purser)
-        serving.result()
-
-    def _serve(self, listener, message):
-        with listener, listener.accept()[0] as connection:
-            connection.sendall(message)
-
-    def reload(self, purser):
-        before = set(purser.worker_pids())
-        (master,) = [p for p in children(purser.process.pid) if command_of(p).startswith("nginx: master")]
-        os.kill(master, signal.SIGHUP)
-        wait_until(lambda: purser.worker_pids() and not before & set(purser.worker_pids()), "new workers")
-
-    def give_back(self):
-        self.kept.rename(self.path)
-
-
 @pytest.fixture(scope="module")
 def shared_two_keys():
     three = Three()
-    keys = Keys(three.purser, ("anthropic-api", "key-a", 1), ("moonshot", three.keys["moonshot"], 1),
-                ("anthropic-api", "key-b", 3))
+    three.purser.api("PUT", "/admin/platform/keys/anthropic-api", {"value": "key-a"})
+    three.purser.api("POST", "/admin/platform/keys", {"provider": "anthropic-api", "value": "key-b", "weight": 3})
     yield three
-    keys.give_back()
     three.stop()
 
 

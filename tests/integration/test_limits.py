@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 
+import httpx
 import pytest
 
 from harness import ANTHROPIC_BASE, MODEL, InBackground, Purser, Sim, new_key, wait_until
@@ -103,4 +104,36 @@ def test_a_full_recorder_refuses_and_loses_nothing(vendor):
         assert agent.post(body()).status_code == 200
     finally:
         os.kill(purser.purserd_pid(), signal.SIGCONT)
+        purser.stop()
+
+
+def test_bad_tokens_from_one_address_are_limited_and_good_ones_beside_them_are_not(vendor):
+    purser = Purser(vendor, flags=["--auth-failures-per-minute", "5"])
+    try:
+        agent = purser.new_agent()
+        bad = {"x-api-key": agent.token[:-1] + ("0" if agent.token[-1] != "0" else "1")}
+        body = {"model": MODEL, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+
+        def post(path, headers):
+            return httpx.post(purser.url + path, json=body, headers=headers, timeout=30)
+
+        answers = [post(ANTHROPIC_BASE + "/v1/messages", bad) for _ in range(10)]
+        codes = [a.headers["x-purser-code"] for a in answers]
+        assert codes == ["TOKEN_INVALID"] * codes.index("TOO_MANY_FAILURES") + ["TOO_MANY_FAILURES"] * codes.count(
+            "TOO_MANY_FAILURES") and {a.status_code for a in answers} == {401, 429}
+        last = answers[-1]
+        assert last.json()["error"]["type"] == "rate_limit_error"
+        assert (last.headers["retry-after"], last.headers["x-should-retry"]) == ("60", "false")
+        assert last.headers["x-purser-call-id"] == last.json()["request_id"]
+        other = post("/api/v1/internal/llm/openai/v1/chat/completions", {"authorization": f"Bearer {bad['x-api-key']}"})
+        assert other.status_code == 429 and other.json()["error"]["code"] == "rate_limit_exceeded"
+        listed = httpx.get(purser.url + ANTHROPIC_BASE + "/v1/models", headers=bad, timeout=30)
+        assert listed.headers["x-purser-code"] == "TOO_MANY_FAILURES"
+        # A good token, on the same connection too, is none of them.
+        with httpx.Client(timeout=30) as client:
+            url = purser.url + ANTHROPIC_BASE + "/v1/messages"
+            assert client.post(url, json=body, headers=bad).status_code == 429
+            for _ in range(20):
+                assert client.post(url, json=body, headers={"x-api-key": agent.token}).status_code == 200
+    finally:
         purser.stop()

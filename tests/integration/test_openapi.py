@@ -74,7 +74,7 @@ def test_codes_are_those_of_the_table_under_their_status(route):
 
 
 def test_whoever_may_use_it_is_named(route):
-    order = ["admin", "org", "read-only org", "own workspace"]
+    order = ["admin", "org", "read-only org", "own workspace", "usage token"]
     named = "nobody in particular" if "open" in route.who else ", ".join(k for k in order if k in route.who)
     assert operation(route)["description"].split(".")[0] == "For: " + named
 
@@ -82,7 +82,7 @@ def test_whoever_may_use_it_is_named(route):
 def test_parameters_and_bodies_are_those_of_the_route(route):
     given = parameters(route)
     assert {name for place, name in given if place == "path"} == set(route.params)
-    assert (("header", "X-Molecule-Org-Id") in given) == (route.org != "ORG_NONE")
+    assert (("header", "X-Molecule-Org-Id") in given) == (route.org != "ORG_NONE" and "admin" in route.who)
     assert (("header", "Idempotency-Key") in given) == (route.method != "GET")
     if route.max_body == 0:
         assert "requestBody" not in operation(route)

@@ -3,15 +3,24 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import uuid
 
 import pytest
 
-from harness import MODEL, InBackground, wait_until
+from harness import MODEL, SOURCE, InBackground, Purser, wait_until
 from test_walls import store_sql
 
 CALL = {"model": MODEL, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+
+
+@pytest.fixture(scope="module")
+def shared_purser(shared_sim):
+    """With checkpoints as soon as there is something to sign."""
+    purser = Purser(shared_sim, flags=["--checkpoint-s", "1"])
+    yield purser
+    purser.stop()
 
 
 def slug_of():
@@ -42,10 +51,8 @@ def delete(purser, org, *, ledger="delete", confirm=None, more=""):
 
 
 def rows_left(purser, org):
-    tables = ["orgs:id", "workspaces:org_id", "global_secrets:org_id", "workspace_secrets:org_id", "tokens:org_id",
-              "ledger:org_id", "decisions:org_id", "events:org_id", "heads:org_id", "idempotency_keys:org_id"]
-    union = " UNION ALL ".join(f"SELECT '{t}' AS what FROM {t} WHERE {c} = '{org}'"
-                               for t, c in (row.split(":") for row in tables))
+    tables = re.findall(r'^X\((\w+), "(\w+)"', (SOURCE / "src/store/org_tables.def").read_text(), re.M)
+    union = " UNION ALL ".join(f"SELECT '{t}' AS what FROM {t} WHERE {c} = '{org}'" for t, c in tables)
     found = store_sql(purser, union)
     return found.split() if isinstance(found, str) else [r[0] for r in found]
 
@@ -100,6 +107,8 @@ def test_a_suspended_org_is_refused_everywhere_and_keeps_its_secrets(purser, sim
         assert (refused.status_code, refused.json()["code"]) == (403, "ORG_SUSPENDED")
         assert "purser org resume" in refused.json()["error"]
         assert agent.row()["desired"] == "stopped"
+    refused = purser.request("POST", f"/workspaces/{agent.id}/runs", org=org)
+    assert (refused.status_code, refused.json()["code"]) == (403, "ORG_SUSPENDED")
     purser.api("POST", f"/admin/orgs/{org}/suspend", {})  # again: nothing more
     purser.api("POST", f"/admin/orgs/{org}/resume", {})
     assert [s["key"] for s in purser.api("GET", "/settings/secrets", org=org)] == ["KEPT"]
@@ -147,14 +156,28 @@ def furnished(purser):
     token = purser.api("POST", "/org/tokens", {"name": "ci"}, org=agent.org)["auth_token"]
     assert agent.post(CALL).status_code == 200
     agent.wait_entries(1)
+    own = purser.api("POST", f"/workspaces/{agent.id}/tokens", {}, org=agent.org)["auth_token"]
+    purser.api("POST", "/registry/heartbeat", {"workspace_id": agent.id, "error_rate": 0}, token=own)
+    purser.api("POST", f"/workspaces/{agent.id}/runs", {}, org=agent.org)
+    purser.api("PATCH", f"/workspaces/{agent.id}/budget", {"budget_limit": 5000}, org=agent.org)
+    purser.api("PATCH", "/org/budgets", {"exempt": True}, org=agent.org)
+    purser.api("PUT", f"/workspaces/{agent.id}/limits", {"workspace": {"concurrent": 9}}, org=agent.org)
+    wait_until(lambda: len(signed(purser, agent.org)) == 2, "the ends of both chains to be signed")
     return agent, canary, token
+
+
+def signed(purser, org):
+    """The chains whose present end a checkpoint shows."""
+    ends = {(c, s) for c, s in purser.sql("SELECT chain, seq FROM heads WHERE org_id = ? AND chain <> 'event'", org)}
+    return ends & set(purser.sql("SELECT chain, seq FROM checkpoints WHERE org_id = ?", org))
 
 
 def test_an_export_holds_everything_but_values_and_tokens(purser, sim):
     agent, canary, token = furnished(purser)
     purser.api("POST", f"/admin/orgs/{agent.org}/suspend", {})
     tables, trailer, text = export(purser, agent.org)
-    assert {t for t, n in trailer["rows"].items() if n == 0} == set()
+    # What tells of entries that were removed for their age: there are none yet.
+    assert {t for t, n in trailer["rows"].items() if n == 0} == {"anchors", "pruned_spend"}
     assert [s["name"] for s in tables["global_secrets"]] == ["ORG_SECRET"]
     assert {"OWN_SECRET", "MODEL"} <= {s["name"] for s in tables["workspace_secrets"]}
     assert tables["ledger"][0]["cost_nano_usd"] > 0 and tables["decisions"][0]["workspace_id"] == agent.id
@@ -183,8 +206,9 @@ def test_a_deleted_org_leaves_the_proof_of_what_went_and_nothing_else(purser, si
     assert gone["ledger"] == {"keep": "kept", "delete": "deleted"}[ledger]
     assert gone["rows"]["workspaces"] == 1 and gone["rows"]["ledger"] == 1 and len(gone["export_sha256"]) == 64
     assert not home.exists() and not os.path.exists(f"/proc/{pid}")
-    assert sorted(set(rows_left(purser, agent.org))) == (
-        ["heads", "ledger"] if ledger == "keep" else [])
+    # Checkpoints are numbered over all orgs: without those of one, others would seem to be missing.
+    assert set(rows_left(purser, agent.org)) == {"checkpoints"} | ({"heads", "ledger"} if ledger == "keep" else set())
+    assert purser.api("GET", "/admin/audit/verify")["valid"]
     assert purser.request("GET", "/workspaces", token=token).status_code == 401
     assert agent.post(CALL).status_code == 401 and bystander.post(CALL).status_code == 200
     records = purser.api("GET", "/admin/deleted-orgs")

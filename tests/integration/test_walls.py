@@ -19,6 +19,10 @@ ROUTES = read_routes()
 NEW_WORKSPACE = {"name": "walls", "model": MODEL, "start": False, "command": ["sleep", "600"]}
 SECRET = {"key": "WALL_TEST", "value": "brick"}
 BILLING = {"mode": None}
+# WORKSPACE: the one whose token asks.
+REGISTER = {"id": "WORKSPACE", "delivery_mode": "poll", "agent_card": {"name": "mason"}}
+BEAT = {"workspace_id": "WORKSPACE", "error_rate": 0}
+CARD = {"workspace_id": "WORKSPACE", "agent_card": {"name": "mason"}}
 
 
 class Row:
@@ -41,6 +45,17 @@ EXPECT = {
     "POST /workspaces/:id/start": Row((200, 409)),
     "POST /workspaces/:id/stop": Row(200),
     "POST /workspaces/:id/restart": Row(200),
+    "POST /workspaces/:id/pause": Row((200, 404)),  # 404: it is paused already
+    "POST /workspaces/:id/resume": Row((200, 404)),
+    "GET /workspaces/:id/events": Row(200),
+    "GET /events": Row(200, headers={"Accept": "application/json"}),  # else it is a stream
+    "POST /registry/register": Row((200, 409), REGISTER),
+    "POST /registry/heartbeat": Row((200, 409), BEAT),
+    "POST /registry/update-card": Row((200, 409), CARD),
+    "POST /workspaces/:id/runs": Row(201, {"ttl_seconds": 60}),
+    "GET /workspaces/:id/runs": Row(200),
+    "POST /workspaces/:id/runs/:run/renew": Row((200, 404)),
+    "DELETE /workspaces/:id/runs/:run": Row((200, 404)),
     "GET /workspaces/:id/logs": Row(200),
     "GET /workspaces/:id/env": Row(200),
     "GET /workspaces/:id/model": Row(200),
@@ -100,11 +115,24 @@ EXPECT = {
     "GET /admin/audit/decisions": Row(200),
     "GET /admin/audit/verify": Row(200),
     "GET /admin/audit/secrets": Row(200),
+    "GET /admin/audit/checkpoints": Row(200),
     "GET /usage": Row(200),
+    "GET /usage/statement": Row(200, query="?month=2026-11"),
+    "GET /api/v1/internal/llm/usage": Row(200),
+    "GET /workspaces/:id/metrics": Row(200),
+    "POST /admin/ledger/corrections": Row(404, {"call_id": str(uuid.UUID(int=1)), "reason": "walls", "cost_nano_usd": 1}),
+    "GET /workspaces/:id/budget": Row(200),
+    "PATCH /workspaces/:id/budget": Row(200, {"budget_limit": None}),
+    "GET /workspaces/:id/limits": Row(200),
+    "PUT /workspaces/:id/limits": Row(200, {"workspace": None}),
+    "GET /org/budgets": Row(200),
+    "PATCH /org/budgets": Row(200, {"exempt": False}),
+    "PUT /org/budgets/:period": Row(200, {"limit": 5000}),
+    "DELETE /org/budgets/:period": Row((200, 404)),
 }
 
 # The kinds of credentials; the value is the column of routes.def they count as, None: no good at all.
-CREDENTIALS = {"none": None, "garbage": None, "revoked": None, "expired": None, "usage": None, "admin": "admin",
+CREDENTIALS = {"none": None, "garbage": None, "revoked": None, "expired": None, "usage": "usage token", "admin": "admin",
                "org": "org", "read-only org": "read-only org", "other org": "org",
                "own workspace": "own workspace", "sibling": "own workspace", "foreign workspace": "own workspace"}
 
@@ -129,6 +157,7 @@ class Org:
         purser.api("PUT", "/settings/secrets", {"key": self.secret, "value": "x"}, org=self.id)
         for workspace in self.workspaces:
             purser.api("PUT", f"/workspaces/{workspace}/secrets", {"key": self.secret, "value": "x"}, org=self.id)
+        self.run = purser.api("POST", f"/workspaces/{self.workspaces[0]}/runs", {}, org=self.id)["run_id"]
         self.token_ids = {"org": self.token()[1], "workspace": self.workspace_token(0)[1]}
 
     def token(self, path="/org/tokens", **body):
@@ -149,12 +178,14 @@ class World:
         purser.api("DELETE", f"/org/tokens/{revoked_id}", org=self.mine.id)
         expired, expired_id = self.mine.token(expires_in_s=3600)
         store_sql(purser, f"UPDATE tokens SET expires_ms = 1 WHERE id = '{expired_id}'")
-        self.usage = purser.new_agent(org=self.mine.id)
+        # A run's: a changed secret of the org starts agents anew, with other tokens.
+        run = purser.api("POST", f"/workspaces/{self.mine.workspaces[1]}/runs", {}, org=self.mine.id)
         self.tokens = {
             "none": None, "garbage": "psr_org_garbage", "revoked": revoked, "expired": expired,
-            "usage": self.usage.token, "org": self.mine.token()[0], "read-only org": self.mine.token(read_only=True)[0],
+            "usage": run["env"]["MOLECULE_LLM_USAGE_TOKEN"], "org": self.mine.token()[0], "read-only org": self.mine.token(read_only=True)[0],
             "other org": self.theirs.token()[0], "own workspace": self.mine.workspace_token(0)[0],
             "sibling": self.mine.workspace_token(1)[0], "foreign workspace": self.theirs.workspace_token(0)[0]}
+        self.workspace_of = {"sibling": self.mine.workspaces[1], "foreign workspace": self.theirs.workspaces[0]}
 
     def ask(self, route, kind, path, row):
         token = self.purser.admin_token if kind == "admin" else self.tokens[kind]
@@ -163,7 +194,8 @@ class World:
             headers["Authorization"] = f"Bearer {token}"
         if kind == "admin" and route.org != "ORG_NONE":
             headers["X-Molecule-Org-Id"] = self.mine.id
-        content = json.dumps(row.body) if row.body is not None else b"" if route.method != "GET" else None
+        own = self.workspace_of.get(kind, self.mine.workspaces[0])
+        content = json.dumps(row.body).replace("WORKSPACE", own) if row.body is not None else b"" if route.method != "GET" else None
         return self.client.request(route.method, path + row.query, content=content, headers=headers)
 
     def objects(self, route):
@@ -173,7 +205,8 @@ class World:
         found = {}
         for name, org in whose.items():
             values = {"id": org.workspaces[0] if org else missing, "key": org.secret if org else "ONLY_NOBODY",
-                      "provider": "no-such-provider", "org": self.spare if name == "own" else missing, "token": missing}
+                      "provider": "no-such-provider", "org": self.spare if name == "own" else missing, "token": missing,
+                      "run": org.run if org else missing, "period": "hour"}
             if "token" in route.params and org:
                 values["token"] = org.token_ids["workspace" if "id" in route.params else "org"]
             path = route.pattern
@@ -210,7 +243,7 @@ def test_every_route_has_its_row():
 
 
 def is_own(kind):
-    return kind in ("admin", "org", "read-only org", "own workspace")
+    return kind in ("admin", "org", "read-only org", "own workspace", "usage")
 
 
 @pytest.mark.parametrize("kind", CREDENTIALS)
@@ -247,6 +280,15 @@ def test_a_foreign_token_below_ones_own_workspace_is_a_missing_one(world):
     sibling = world.mine.workspace_token(1)[1]
     answers = [world.purser.request("DELETE", path + t, token=world.tokens["own workspace"])
                for t in (theirs, sibling, str(uuid.uuid4()))]
+    assert {a.status_code for a in answers} == {404} and len({a.text for a in answers}) == 1
+
+
+@pytest.mark.parametrize("path, body", [("/registry/register", REGISTER), ("/registry/heartbeat", BEAT),
+                                        ("/registry/update-card", CARD)])
+def test_an_agent_that_names_another_workspace_names_a_missing_one(world, path, body):
+    answers = [world.purser.request("POST", path, {k: other if v == "WORKSPACE" else v for k, v in body.items()},
+                                    token=world.tokens["own workspace"])
+               for other in (world.mine.workspaces[1], world.theirs.workspaces[0], str(uuid.uuid4()))]
     assert {a.status_code for a in answers} == {404} and len({a.text for a in answers}) == 1
 
 

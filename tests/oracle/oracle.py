@@ -204,8 +204,14 @@ def refusal(registry, mode, provider, runtime, model, secrets, gateway, env):
     return first
 
 
+def is_told_by_file(entry, provider):
+    """A file in HOME that names the variable of the credential leaves the program nothing to choose."""
+    return any(provider.name in file["for"] and any("${credential_env}" in line for line in file["content"])
+               for file in entry.get("files", ()))
+
+
 def is_shadowed(registry, provider, runtime, env, secrets):
-    if provider is None:
+    if provider is None or is_told_by_file(registry.runtimes.get(runtime, {}), provider):
         return False
     for name in registry.runtimes.get(runtime, {}).get("precedence", ()):
         if name in secrets and env.get(name) == "keep":
