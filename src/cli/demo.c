@@ -11,11 +11,14 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sodium.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 
 enum {
     PROVIDERS_MAX = 64,
     KEY_BYTES = 64,
+    PATH_BYTES = 160, /* the run directory's is short */
+    COPY_BYTES = 1 << 20,
     NAME_BYTES = 64,
     END_MS = 60000,    /* the agent makes one short call */
     BOOKED_MS = 10000, /* purserd drains within a second */
@@ -24,10 +27,6 @@ enum {
 
 static const char org_slug[] = "demo", workspace_name[] = "hello", runtime_name[] = "claude-code",
                   model_id[] = "anthropic/claude-opus-4-7";
-/*
- * The shim is this program. By its path the agent's user could not reach it in a clone under /root.
- */
-static const char own_program[] = "/proc/self/exe";
 
 struct demo {
     struct demo_options o;
@@ -328,13 +327,35 @@ make_org(struct demo *d, struct error *e)
     return client_call(d->client, "POST", "/admin/orgs", body, NULL, e);
 }
 
+/*
+ * The agent is this program, as a copy in the run directory: in a clone under /root the agent's user
+ * could not reach the program itself.
+ */
 static enum err
-make_workspace(struct demo *d, struct error *e)
+put_program(const struct demo *d, char ret[static PATH_BYTES], struct error *e)
+{
+    const struct paths *paths = up_paths(d->up);
+    AUTO_CLOSE int from = open(paths->program, O_RDONLY | O_CLOEXEC);
+    AUTO_CLOSE int to = -1;
+    ssize_t n = 1;
+
+    snprintf(ret, PATH_BYTES, "%s/demo-agent", paths->run);
+    unlink(ret);
+    to = open(ret, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+    while (from >= 0 && to >= 0 && n > 0)
+        n = sendfile(to, from, NULL, COPY_BYTES);
+    if (from < 0 || to < 0 || n < 0 || fchmod(to, 0755) != 0)
+        return fail_errno(e, ERR_IO, "copying the demo's agent to %s", ret);
+    return ERR_OK;
+}
+
+static enum err
+make_workspace(struct demo *d, const char *program, struct error *e)
 {
     AUTO_JSON json_t *row = NULL;
     AUTO_JSON json_t *body = json_pack("{s:s, s:s, s:s, s:b, s:s, s:[s, s, s]}", "name",
         workspace_name, "runtime", runtime_name, "model", model_id, "start", 0, "restart", "never",
-        "command", own_program, "sim", "call");
+        "command", program, "sim", "call");
     enum err err = find_row(d, "/workspaces", "name", workspace_name, &row, e);
 
     if (err == ERR_OK && row == NULL)
@@ -456,7 +477,7 @@ enum err
 demo_run(void *ctx, struct up *u, bool *ret_stop, struct error *e)
 {
     struct demo *d = ctx;
-    char line[1400];
+    char line[1400], program[PATH_BYTES];
     enum err err;
 
     d->up = u;
@@ -470,7 +491,9 @@ demo_run(void *ctx, struct up *u, bool *ret_stop, struct error *e)
     if (err == ERR_OK)
         err = set_platform_keys(d, e);
     if (err == ERR_OK)
-        err = make_workspace(d, e);
+        err = put_program(d, program, e);
+    if (err == ERR_OK)
+        err = make_workspace(d, program, e);
     if (err == ERR_OK)
         err = ask(d, "GET", "/admin/workspaces/%s/llm-billing-mode?trace=1", &d->decision, e);
     if (err != ERR_OK)

@@ -46,7 +46,8 @@ ngx_http_purser_set_url(
     v->data = p;
     v->len = (unsigned)n;
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-        p = ngx_cpymem(p, parts[i].p, parts[i].n);
+        if (parts[i].n > 0)
+            p = ngx_cpymem(p, parts[i].p, parts[i].n);
     return NGX_OK;
 }
 

@@ -246,7 +246,7 @@ def test_an_agent_works_where_its_workspace_says(open_purser):
 def test_the_plan_shows_files_and_no_value(open_purser):
     workspace, org = codex(open_purser, {"CODEX_AUTH_JSON": json.dumps(LOGIN)}, start=False)
     plan = plan_of(open_purser, workspace, org)
-    assert [f["path"] for f in plan["files"]] == [".codex/config.toml", ".codex/auth.json"]
+    assert [f["path"] for f in plan["files"]] == [".codex/config.toml", ".codex/auth.json", ".purser/workspace-token"]
     assert plan["files"][1]["content"] == "${CODEX_AUTH_JSON}\n" and plan["files"][1]["refreshed"]
     shown = open_purser.cli("env", "--org", org, workspace).stdout
     assert "~/.codex/auth.json" in shown and "${CODEX_AUTH_JSON}" in shown and "CODEX_AUTH_JSON" in shown

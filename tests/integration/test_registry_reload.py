@@ -12,8 +12,8 @@ import pytest
 
 from harness import MODEL, OPUS, SOURCE, InBackground, Purser, make_folder, wait_until
 
-OPUS_PRICE = "{input: 5, output: 25, cache_read: 0.50, cache_write_5m: 6.25, cache_write_1h: 10}"
-DEARER = "{input: 50, output: 250, cache_read: 5, cache_write_5m: 62.5, cache_write_1h: 100}"
+OPUS_PRICE = "{input: 5, output: 25, cache_read: 0.50, cache_write_5m: 6.25, cache_write_1h: 10, "
+DEARER = "{input: 50, output: 250, cache_read: 5, cache_write_5m: 62.5, cache_write_1h: 100, "
 
 
 class Registry:
