@@ -72,7 +72,8 @@ class Parts(Purser):
 @pytest.fixture
 def parts():
     sim = Sim({"anthropic-api": new_key()})
-    purser = Parts(sim)
+    # Tokens that ended are tried by the hundred.
+    purser = Parts(sim, flags=["--auth-failures-per-minute", "0"])
     yield purser
     purser.end()
     sim.stop()
