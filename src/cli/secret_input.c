@@ -33,12 +33,13 @@ read_prompted(const char *name, char *room)
     struct termios before, silent;
     ssize_t n;
 
-    fprintf(stderr, "value of %s: ", name);
     if (tcgetattr(STDIN_FILENO, &before) != 0)
         return -1;
     silent = before;
     silent.c_lflag &= ~(tcflag_t)ECHO;
+    /* Before the question: what is typed after it must neither be echoed nor thrown away. */
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+    fprintf(stderr, "value of %s: ", name);
     n = read_bytes(STDIN_FILENO, room, VALUE_MAX, true);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
     fprintf(stderr, "\n");
