@@ -201,6 +201,13 @@ class Process:
             raise AssertionError(f"{self.argv[:2]} did not stop on signal {how}:\n{self.log()[-4000:]}")
 
 
+def forget_reports(pids):
+    """What a sanitizer wrote about processes that a test ended by SIGSEGV on purpose."""
+    for pid in pids:
+        for report in (BUILD / "sanitizer-reports").glob(f"report.*.{pid}"):
+            report.unlink()
+
+
 def children(pid):
     """Pids of the living descendants of pid."""
     parent = {}

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from harness import (ANTHROPIC_BASE, BUILD, MODEL, PATIENCE, PROGRAM, Postgres, Purser, Sim, children, clean_environment, command_of,
+from harness import (ANTHROPIC_BASE, BUILD, MODEL, PATIENCE, PROGRAM, Postgres, Purser, Sim, children, clean_environment, command_of, forget_reports,
                      free_port, make_folder, run_directory, store_environment, wait_until)
 from routes import read_routes
 from rows import Place, Rows, kill_purserd
@@ -210,7 +210,9 @@ class Town:
         for pid in old:
             os.kill(pid, signal.SIGSEGV)
         wait_until(lambda: self.purser.worker_pids() and not old & set(self.purser.worker_pids()) and self.purser.healthy(), "new workers")
+        purserd = self.purser.purserd_pid()
         kill_purserd(self.purser, how=signal.SIGSEGV)
+        forget_reports([*old, purserd])
 
     # ---- what is searched ----
 
@@ -306,6 +308,7 @@ def core_of(pid):
     os.kill(pid, signal.SIGSEGV)
     _, status = os.waitpid(pid, 0)
     assert status != 0  # a sanitizer catches the signal and ends in its own way
+    forget_reports([pid])
     return os.WIFSIGNALED(status) and os.WCOREDUMP(status)
 
 
@@ -381,5 +384,6 @@ def test_a_worker_leaves_no_core_and_cannot_be_looked_into():
             return text if len(re.findall(r"exited on signal (?:11|6)\b", text)) >= len(workers) else None
 
         assert "core dumped" not in wait_until(said, "the master to notice")
+        forget_reports(workers)
     finally:
         purser.stop()
