@@ -57,6 +57,7 @@ bench: build setup-test
 	@bench/drain
 	@bench/gateway
 	@bench/start
+	@bench/tokens
 	@bench/store $(if $(filter 1 yes true,$(FULL)),--full)
 
 format:
