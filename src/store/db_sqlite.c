@@ -9,7 +9,7 @@
 
 #include "base/cleanup.h"
 
-enum { BUSY_TIMEOUT_MS = 5000, PATH_MAX_BYTES = 4096 };
+enum { WAL_TRY_MS = 10, BUSY_TIMEOUT_MS = 5000, PATH_MAX_BYTES = 4096 };
 
 struct connection {
     struct db db;
@@ -96,6 +96,22 @@ make_file(const char *path, bool existing, struct error *e)
     return ERR_OK;
 }
 
+/*
+ * SQLite does not ask its busy handler when somebody else changes the journal's mode of a new file
+ * at this moment: the two could wait for each other. So we wait here, with nothing held.
+ */
+static enum db_result
+use_wal(struct connection *c)
+{
+    enum db_result result = sqlite_exec(&c->db, "PRAGMA journal_mode = WAL");
+
+    for (int waited = 0; result == DB_BUSY && waited < BUSY_TIMEOUT_MS; waited += WAL_TRY_MS) {
+        sqlite3_sleep(WAL_TRY_MS);
+        result = sqlite_exec(&c->db, "PRAGMA journal_mode = WAL");
+    }
+    return result;
+}
+
 static enum err
 set_up(struct connection *c, const char *path, bool durable, struct error *e)
 {
@@ -108,8 +124,9 @@ set_up(struct connection *c, const char *path, bool durable, struct error *e)
     sqlite3_db_config(c->sqlite, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(c->sqlite, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
     sqlite3_db_config(c->sqlite, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
-    if (sqlite_exec(&c->db,
-            "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;"
+    if (use_wal(c) != DB_OK ||
+        sqlite_exec(&c->db,
+            "PRAGMA foreign_keys = ON;"
             "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON") != DB_OK ||
         sqlite_exec(
             &c->db, durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL") != DB_OK)

@@ -309,7 +309,7 @@ def test_a_node_that_starts_leaves_the_others_agents_alone(nodes):
     # Each has to get its lease of the org's budget first: 429 until then.
     wait_until(lambda: nodes.through(nodes.b, agent) == 200, "the other node to take the call")
     wait_until(lambda: nodes.through(nodes.a, agent) == 200, "its own node to take the call")
-    assert agent.row()["status"] == "online"
+    wait_until(lambda: agent.row()["status"] == "online", "the agent to be online still")
     rows = Server.sql(nodes.url, "SELECT COUNT(*) FROM nodes")
     assert rows == "2", "a node keeps its id"
     assert Server.sql(nodes.url, "SELECT COUNT(*) FROM nodes WHERE last_seen_ms > 0") == "2"
