@@ -127,9 +127,10 @@ def test_rate_limits_hold_at_once_and_go_again(purser, agent):
     assert ask(agent).status_code == 200
     purser.api("PUT", path, {"token": {"concurrent": 1}}, org=agent.org)
     slow = InBackground(ask, agent, "sim: first_delay_ms=1500 output=2")
-    wait_until(lambda: ask(agent).status_code == 429, "the one place to be taken")
+    wait_until(lambda: purser.sim.calls(outcome="open"), "the one place to be taken")
+    assert ask(agent).status_code == 429
     assert slow.result().status_code == 200
-    assert ask(agent).status_code == 200
+    wait_until(lambda: ask(agent).status_code == 200, "the place to be free again")
 
 
 class Webhook:
