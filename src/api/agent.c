@@ -175,9 +175,13 @@ send_start(struct api *a, struct arena *arena, const struct agent_request *q, bo
     return code == ERR_OK ? wish_send(a, &wish, ret_sent, e) : code;
 }
 
-enum err
-agent_start(struct api *a, const struct api_registry *registry, struct arena *arena,
-    const struct agent_request *q, struct error *e)
+typedef enum err start_fn(struct api *a, const struct api_registry *registry, struct arena *arena,
+    const struct agent_request *q, struct error *e);
+
+/* On the node that has the workspace: here under its lock, elsewhere as a wish. */
+static enum err
+start_where_it_lives(struct api *a, const struct api_registry *registry, struct arena *arena,
+    const struct agent_request *q, start_fn *start, struct error *e)
 {
     pthread_mutex_t *lock = api_workspace_lock(a, q->workspace);
     bool sent = false;
@@ -186,9 +190,16 @@ agent_start(struct api *a, const struct api_registry *registry, struct arena *ar
     if (code != ERR_OK || sent)
         return code;
     pthread_mutex_lock(lock);
-    code = agent_start_locked(a, registry, arena, q, e);
+    code = start(a, registry, arena, q, e);
     pthread_mutex_unlock(lock);
     return code;
+}
+
+enum err
+agent_start(struct api *a, const struct api_registry *registry, struct arena *arena,
+    const struct agent_request *q, struct error *e)
+{
+    return start_where_it_lives(a, registry, arena, q, agent_start_locked, e);
 }
 
 /* A start's id carries the time at which it began to gather. */
@@ -238,16 +249,7 @@ enum err
 agent_restart(struct api *a, const struct api_registry *registry, struct arena *arena,
     const struct agent_request *q, struct error *e)
 {
-    pthread_mutex_t *lock = api_workspace_lock(a, q->workspace);
-    bool sent = false;
-    enum err code = send_start(a, arena, q, &sent, e);
-
-    if (code != ERR_OK || sent)
-        return code;
-    pthread_mutex_lock(lock);
-    code = restart_locked(a, registry, arena, q, e);
-    pthread_mutex_unlock(lock);
-    return code;
+    return start_where_it_lives(a, registry, arena, q, restart_locked, e);
 }
 
 struct removal {
