@@ -94,8 +94,9 @@ def test_a_full_recorder_refuses_and_loses_nothing(sim, on_postgres, postgres):
     agent = on_postgres.new_agent()
     postgres.stop()
     answers = [ask(agent).status_code for _ in range(SLOTS + 10)]
-    assert set(answers) == {200, 503} and answers[-1] == 503, answers
+    # A worker refuses when its own lanes are full, so a call may still be taken by another worker after the first refusal.
     good = answers.count(200)
+    assert set(answers) == {200, 503} and good <= SLOTS, answers
     assert len(sim.calls()) == good, "a call that could not be written down was made"
     postgres.start()
     wait_until(lambda: recorder(on_postgres)["used"] == 0, "the drain to catch up")
