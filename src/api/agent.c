@@ -28,18 +28,30 @@ struct stop {
     struct arena *arena;
     struct id org, workspace;
     enum stop_kind kind;
+    const struct agent_request *restart; /* of STOP_RESTART: what comes after it */
     int64_t now_ms;
     struct agent_revoked revoked;
 };
 
+/* A stop or a pause that another node was asked for meanwhile is not undone: it is wanted, too. */
 static enum err
 wish_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct stop *s = ctx;
+    struct workspace_row w;
+    enum err code = ERR_OK;
 
-    if (stop_kinds[s->kind].desired == WORKSPACE_DESIRED_RUNNING &&
-        org_row_check_active(tx, s->org, e) != ERR_OK)
-        return e->code; /* a restart that could not start again */
+    if (s->kind == STOP_DRAIN) {
+        code = workspace_row_get(tx, s->org, s->workspace, s->arena, &w, e);
+        if (code == ERR_OK && w.desired != WORKSPACE_DESIRED_RUNNING)
+            return ERR_OK;
+    }
+    if (code == ERR_OK && stop_kinds[s->kind].desired == WORKSPACE_DESIRED_RUNNING)
+        code = org_row_check_active(tx, s->org, e); /* a restart that could not start again */
+    if (code == ERR_OK && s->restart != NULL)
+        code = agent_may_start_tx(tx, s->arena, s->restart, e);
+    if (code != ERR_OK)
+        return code;
     return move_wish_tx(tx, s->arena, s->org, s->workspace, stop_kinds[s->kind].desired,
         stop_kinds[s->kind].start_due ? s->now_ms : 0, e);
 }
@@ -75,10 +87,14 @@ stop_grace_ms(const struct api *a)
  */
 static enum err
 stop_locked(struct api *a, struct arena *arena, struct id org, struct id workspace,
-    enum stop_kind kind, struct error *e)
+    enum stop_kind kind, const struct agent_request *restart, struct error *e)
 {
-    struct stop s = {
-        .arena = arena, .org = org, .workspace = workspace, .kind = kind, .now_ms = clock_ms()};
+    struct stop s = {.arena = arena,
+        .org = org,
+        .workspace = workspace,
+        .kind = kind,
+        .restart = restart,
+        .now_ms = clock_ms()};
     struct id start = launch_status(a->launcher, workspace).start;
     enum err code = store_tx(a->o.store, wish_tx, &s, e);
 
@@ -112,7 +128,7 @@ stop_in_turn(
     if (code != ERR_OK || sent)
         return code;
     pthread_mutex_lock(lock);
-    code = stop_locked(a, &arena, org, workspace, kind, e);
+    code = stop_locked(a, &arena, org, workspace, kind, NULL, e);
     pthread_mutex_unlock(lock);
     return code;
 }
@@ -241,7 +257,7 @@ restart_locked(struct api *a, const struct api_registry *registry, struct arena 
     }
     code = agent_may_start(a, arena, q, e);
     if (code == ERR_OK)
-        code = stop_locked(a, arena, q->org, q->workspace, STOP_RESTART, e);
+        code = stop_locked(a, arena, q->org, q->workspace, STOP_RESTART, q, e);
     return code == ERR_OK ? agent_start_locked(a, registry, arena, q, e) : code;
 }
 
@@ -284,7 +300,7 @@ remove_locked(
 {
     struct removal r = {.arena = arena, .org = org, .workspace = workspace};
     struct error forget;
-    enum err code = stop_locked(a, arena, org, workspace, STOP_REMOVE, e);
+    enum err code = stop_locked(a, arena, org, workspace, STOP_REMOVE, NULL, e);
 
     if (code == ERR_OK)
         code = store_read(a->o.store, removal_tokens_tx, &r, e);
@@ -332,9 +348,9 @@ settle_locked(
     if (l.row.desired == WORKSPACE_DESIRED_REMOVED)
         return remove_locked(a, arena, org, workspace, e);
     if (l.row.desired == WORKSPACE_DESIRED_PAUSED)
-        return stop_locked(a, arena, org, workspace, STOP_PAUSE, e);
+        return stop_locked(a, arena, org, workspace, STOP_PAUSE, NULL, e);
     if (l.row.desired == WORKSPACE_DESIRED_STOPPED)
-        return stop_locked(a, arena, org, workspace, STOP_ASKED, e);
+        return stop_locked(a, arena, org, workspace, STOP_ASKED, NULL, e);
     if (l.row.status == WORKSPACE_FAILED)
         return launch_stop(a->launcher, workspace, stop_grace_ms(a), e);
     return ERR_OK;

@@ -47,6 +47,9 @@ enum err agent_start_locked(struct api *a, const struct api_registry *registry, 
  */
 enum err agent_may_start(
     struct api *a, struct arena *arena, const struct agent_request *q, struct error *e) MUST_CHECK;
+/* The same within the transaction that counts on it. */
+enum err agent_may_start_tx(struct store_tx *tx, struct arena *arena, const struct agent_request *q,
+    struct error *e) MUST_CHECK;
 /* Stops it (if it runs) and ends its usage token. desired and status become stopped. */
 enum err agent_stop(struct api *a, struct id org, struct id workspace, struct error *e) MUST_CHECK;
 /* The same, but paused. */
@@ -77,6 +80,9 @@ enum err agent_end_book(struct api *a, struct id workspace, const struct launch_
     struct error *e) MUST_CHECK;
 /* When purserd starts: rows, usage tokens and the gateway's policy follow what really runs. */
 enum err agent_recover(struct api *a, struct error *e) MUST_CHECK;
+/* The same for workspaces that were another node's, which is gone. */
+enum err agent_take_over(
+    struct api *a, const struct id *moved, size_t n, struct error *e) MUST_CHECK;
 
 /* Is this an automatic start shortly after our own, when the gateway may not be there yet? */
 bool agent_is_patient(struct api *a, const struct agent_request *q);

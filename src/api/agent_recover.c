@@ -119,6 +119,43 @@ recover_workspace(struct recovery *r, const struct workspace_row *w, struct erro
     return code;
 }
 
+static enum err
+workspaces_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct recovery *r = ctx;
+
+    return workspace_row_list_node(tx, &r->arena, &r->workspaces, &r->workspaces_n, e);
+}
+
+static bool
+is_among(const struct id *ids, size_t n, struct id id)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (id_equal(ids[i], id))
+            return true;
+    }
+    return false;
+}
+
+/* In each workspace's turn: somebody may be starting it by now. */
+enum err
+agent_take_over(struct api *a, const struct id *moved, size_t n, struct error *e)
+{
+    AUTO(recovery_done) struct recovery r = {.api = a};
+    enum err code = store_read(a->o.store, workspaces_tx, &r, e);
+
+    for (size_t i = 0; code == ERR_OK && i < r.workspaces_n; i++) {
+        pthread_mutex_t *lock = api_workspace_lock(a, r.workspaces[i].id);
+
+        if (!is_among(moved, n, r.workspaces[i].id))
+            continue;
+        pthread_mutex_lock(lock);
+        code = recover_workspace(&r, &r.workspaces[i], e);
+        pthread_mutex_unlock(lock);
+    }
+    return code == ERR_OK ? ERR_OK : wrap(e, "taking over its workspaces");
+}
+
 enum err
 agent_recover(struct api *a, struct error *e)
 {

@@ -104,7 +104,60 @@ append_warning(struct store_tx *tx, const struct start *s, struct error *e)
     return event_row_append(tx, &event, NULL, e);
 }
 
-/* The intent, durable before any effect: decision record, tokens, row on its way. */
+enum err
+agent_may_start_tx(
+    struct store_tx *tx, struct arena *arena, const struct agent_request *q, struct error *e)
+{
+    struct workspace_row w, paused;
+    enum err code = workspace_row_get(tx, q->org, q->workspace, arena, &w, e);
+
+    if (code == ERR_OK)
+        code = family_paused_above(tx, arena, &w, &paused, e);
+    if (code != ERR_OK)
+        return call_not_found(code, "workspace not found", e);
+    if (w.desired == WORKSPACE_DESIRED_REMOVED)
+        return fail(e, ERR_GONE, "workspace removed");
+    if (q->automatic &&
+        (w.desired != WORKSPACE_DESIRED_RUNNING ||
+            (q->changed_ms == 0 && w.start_due_ms == 0 && w.status != WORKSPACE_PROVISIONING)))
+        return fail(e, ERR_CONFLICT, "the workspace is not meant to be started any more");
+    if (!q->resumes && w.desired == WORKSPACE_DESIRED_PAUSED) {
+        return fail(e, ERR_CONFLICT,
+            "the workspace is paused: resume it (purser workspace resume; POST "
+            "/workspaces/:id/resume)");
+    }
+    if (!id_is_zero(paused.id)) {
+        return fail(e, ERR_CONFLICT, "parent workspace \"%.*s\" is paused — resume it first",
+            STR_ARG(paused.name));
+    }
+    return ERR_OK;
+}
+
+struct permission {
+    struct arena *arena;
+    const struct agent_request *request;
+};
+
+static enum err
+permission_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct permission *p = ctx;
+
+    return agent_may_start_tx(tx, p->arena, p->request, e);
+}
+
+enum err
+agent_may_start(struct api *a, struct arena *arena, const struct agent_request *q, struct error *e)
+{
+    struct permission p = {.arena = arena, .request = q};
+
+    return store_read(a->o.store, permission_tx, &p, e);
+}
+
+/*
+ * The intent, durable before any effect: decision record, tokens, row on its way. Whether it may be
+ * started is asked once more: another node, or a pause of one above it, may have come since.
+ */
 static enum err
 intent_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
@@ -121,8 +174,9 @@ intent_tx(struct store_tx *tx, void *ctx, struct error *e)
     enum err code = org_row_check_active(tx, q->org, e);
 
     if (code == ERR_OK)
+        code = agent_may_start_tx(tx, s->arena, q, e);
+    if (code == ERR_OK)
         code = move_tx(tx, s->arena, &m, NULL, e);
-
     if (code == ERR_OK && geteuid() == 0)
         code = workspace_row_allot_uid(tx, q->org, q->workspace, first, UID_COUNT, &s->uid, e);
     if (code == ERR_OK)
@@ -157,11 +211,11 @@ no_command(const struct start *s, struct error *e)
     const struct registry *r = s->registry->registry;
     AUTO_BUF struct buf known;
 
+    buf_init(&known, sizeof(e->text));
     if (s->gathered.decision.derived.runtime != NULL) {
         return fail(e, ERR_LAUNCH_FAILED,
             "there is no command to run: give the workspace a command (PATCH /workspaces/:id)");
     }
-    buf_init(&known, sizeof(e->text));
     for (uint32_t i = 0; i < r->runtimes.n; i++) {
         buf_addf(&known, "%s%.*s", i == 0 ? "" : ", ",
             STR_ARG(registry_str(r, registry_runtime_at(r, i)->name)));
@@ -295,52 +349,6 @@ start_decide(struct start *s, struct error *e)
     s->plan.verified = verify_result_name(s->verified.result);
     if (verify_refusal(s->api, &s->verified, &s->failure) == ERR_OK)
         warn_of_credential(s);
-    return ERR_OK;
-}
-
-struct permission {
-    struct arena *arena;
-    const struct agent_request *request;
-    struct workspace_row row;
-    struct workspace_row paused; /* the one above it that is; id zero: none */
-};
-
-static enum err
-permission_tx(struct store_tx *tx, void *ctx, struct error *e)
-{
-    struct permission *p = ctx;
-    enum err code =
-        workspace_row_get(tx, p->request->org, p->request->workspace, p->arena, &p->row, e);
-
-    if (code != ERR_OK)
-        return call_not_found(code, "workspace not found", e);
-    return family_paused_above(tx, p->arena, &p->row, &p->paused, e);
-}
-
-enum err
-agent_may_start(struct api *a, struct arena *arena, const struct agent_request *q, struct error *e)
-{
-    struct permission p = {.arena = arena, .request = q};
-    const struct workspace_row *w = &p.row;
-    enum err code = store_read(a->o.store, permission_tx, &p, e);
-
-    if (code != ERR_OK)
-        return code;
-    if (w->desired == WORKSPACE_DESIRED_REMOVED)
-        return fail(e, ERR_GONE, "workspace removed");
-    if (q->automatic &&
-        (w->desired != WORKSPACE_DESIRED_RUNNING ||
-            (q->changed_ms == 0 && w->start_due_ms == 0 && w->status != WORKSPACE_PROVISIONING)))
-        return fail(e, ERR_CONFLICT, "the workspace is not meant to be started any more");
-    if (!q->resumes && w->desired == WORKSPACE_DESIRED_PAUSED) {
-        return fail(e, ERR_CONFLICT,
-            "the workspace is paused: resume it (purser workspace resume; POST "
-            "/workspaces/:id/resume)");
-    }
-    if (!id_is_zero(p.paused.id)) {
-        return fail(e, ERR_CONFLICT, "parent workspace \"%.*s\" is paused — resume it first",
-            STR_ARG(p.paused.name));
-    }
     return ERR_OK;
 }
 

@@ -176,9 +176,15 @@ agent_act_later(struct api *a, const struct agent_request *q, agent_start_fn *ac
         later_put(a, LATER_START, q->org, q->workspace, (struct id){0}, PATIENCE_STEP_MS);
         return;
     }
-    log_warn(ws, "%s: code=%s: %s", why, err_name(code), e.text);
+    /* Stopped, failed or started by somebody else meanwhile: nothing that people must see. */
+    if (code == ERR_CONFLICT)
+        log_debug(ws, "%s: %s", why, e.text);
+    else
+        log_warn(ws, "%s: code=%s: %s", why, err_name(code), e.text);
+    /* A restart that did not get to its wish is one that nothing else remembers. */
     if (code == ERR_STORE_UNAVAILABLE)
-        later_put(a, LATER_START, q->org, q->workspace, (struct id){0}, RETRY_MS);
+        later_put(a, act == agent_restart ? LATER_RESTART : LATER_START, q->org, q->workspace,
+            (struct id){0}, RETRY_MS);
 }
 
 bool

@@ -30,20 +30,11 @@ audit_decision_json(const struct decision_row *d)
 }
 
 static json_t *
-bytes_id(const uint8_t bytes[static 16])
-{
-    struct id id;
-
-    memcpy(id.b, bytes, sizeof(id.b));
-    return json_id(id);
-}
-
-static json_t *
 entry_json(const struct ledger_row *row)
 {
     const struct ledger_entry *x = &row->entry;
     json_t *j = json_pack("{s:s, s:o, s:o, s:I, s:o, s:o, s:o}", "type", "ledger", "id",
-        bytes_id(x->call_id), "decision_id", bytes_id(x->decision_id), "attempt",
+        json_id_bytes(x->call_id), "decision_id", json_id_bytes(x->decision_id), "attempt",
         (json_int_t)x->attempt, "kind", json_str(ledger_kind_name(x->kind)), "state",
         json_str(ledger_state_name(x->state)), "certainty",
         json_str(ledger_certainty_name(x->certainty)));

@@ -1,6 +1,7 @@
 #include "api/auth.h"
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "store/token_row.h"
 
 #include <errno.h>
@@ -330,5 +331,9 @@ auth_bootstrap_admin(struct store *s, struct str state_dir, struct error *e)
         auth_token_make(TOKEN_ADMIN, &a.token);
         code = admin_file_write(a.dir, a.path, &a.token, e);
     }
-    return code == ERR_OK ? admin_replace(&a, s, "first start", e) : code;
+    if (code == ERR_OK)
+        code = admin_replace(&a, s, "first start", e);
+    if (code == ERR_OK)
+        log_info("purserd", "first start: the admin token is in %s", a.path);
+    return code;
 }

@@ -3,8 +3,10 @@
  * append-only, so the difference becomes a row of its own, at the time of the call.
  */
 #include "api/impl.h"
+#include "store/budget_lease.h"
 #include "store/event_row.h"
 #include "store/ledger_row.h"
+#include "store/watch.h"
 
 enum { REASON_MAX_BYTES = 500 };
 
@@ -89,6 +91,43 @@ correction_read(struct correction *k, struct error *e)
     return ERR_OK;
 }
 
+/*
+ * The booked row has one price, of the size that the prompt was taken for: what it really was may be
+ * of another tier. The others are in the registry, as they stood when the call was opened.
+ */
+static const struct price *
+find_tier(const struct registry *r, const struct ledger_entry *en, int64_t prompt_tokens)
+{
+    const struct registry_provider *p = registry_provider_find(r, str_from_cstr(en->provider));
+    const char *const models[] = {en->model_vendor, en->model_answered};
+    const struct price *found = NULL;
+
+    for (size_t i = 0; p != NULL && found == NULL && i < sizeof(models) / sizeof(models[0]); i++) {
+        const struct registry_vendor_model *m =
+            registry_vendor_model_find(r, p, str_from_cstr(models[i]));
+
+        if (m != NULL)
+            found = price_find_beside(registry_vendor_prices(r, m), m->prices.n, en->opened_ms,
+                &en->price, prompt_tokens);
+    }
+    return found;
+}
+
+static enum err
+price_it(const struct correction *k, struct ledger_entry *en, int64_t *ret_cost, struct error *e)
+{
+    const struct price *tier = find_tier(call_registry(k->c), en, usage_prompt_tokens(&k->usage));
+
+    if (tier == NULL)
+        return fail(e, ERR_INVALID_REQUEST,
+            "the registry has other prices for this call's model by now: say what the call cost "
+            "(cost_nano_usd), beside its tokens");
+    if (!price_cost(tier, &k->usage, ret_cost))
+        return fail(e, ERR_INVALID_REQUEST, "no cost can be made of these tokens");
+    en->price = *tier;
+    return ERR_OK;
+}
+
 /* The correction of a row: the difference to what is booked. */
 static enum err
 make(struct correction *k, const struct ledger_entry *was, struct error *e)
@@ -96,8 +135,8 @@ make(struct correction *k, const struct ledger_entry *was, struct error *e)
     struct ledger_entry en = *was;
     int64_t cost = k->cost;
 
-    if (!k->has_cost && !price_cost(&was->price, &k->usage, &cost))
-        return fail(e, ERR_INVALID_REQUEST, "no cost can be made of these tokens");
+    if (!k->has_cost && price_it(k, &en, &cost, e) != ERR_OK)
+        return e->code;
     en.kind = LEDGER_CORRECTION;
     en.certainty = LEDGER_EXACT;
     en.estimate = LEDGER_ESTIMATE_NONE;
@@ -138,6 +177,17 @@ event_append(struct store_tx *tx, const struct correction *k, struct error *e)
 }
 
 static enum err
+notify_org(struct store_tx *tx, const struct correction *k, struct error *e)
+{
+    char org[ID_TEXT_BYTES];
+    struct id id;
+
+    memcpy(id.b, k->booked.org_id, sizeof(id.b));
+    id_text(id, org);
+    return store_notify(tx, STORE_CHANGE_BUDGETS, str_from_cstr(org), e);
+}
+
+static enum err
 correct_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct correction *k = ctx;
@@ -156,7 +206,12 @@ correct_tx(struct store_tx *tx, void *ctx, struct error *e)
         code = ledger_row_append(tx, &k->booked, &is_new, e);
     if (code == ERR_OK && !is_new)
         return fail(e, ERR_CONFLICT, "this call was corrected before");
-    return code == ERR_OK ? event_append(tx, k, e) : code;
+    if (code == ERR_OK)
+        code = event_append(tx, k, e);
+    /* What the call held back may be held by another node. */
+    if (code == ERR_OK && store_is_shared(k->c->api->o.store))
+        code = notify_org(tx, k, e);
+    return code;
 }
 
 enum err

@@ -14,7 +14,8 @@ struct query {
     struct id workspace; /* zero: all of the org's */
     int64_t after;       /* negative: from now on */
     int64_t limit;
-    int64_t head; /* the org's last number */
+    int64_t head;  /* the org's last number */
+    int64_t first; /* and that of the oldest one that is kept */
     struct event_row *rows;
     size_t n;
 };
@@ -56,7 +57,8 @@ head_tx(struct store_tx *tx, void *ctx, struct error *e)
         code = workspace_row_get(tx, q->c->org, q->workspace, &q->c->http->arena, &w, e);
     if (code != ERR_OK)
         return call_not_found(code, "workspace not found", e);
-    return event_row_head(tx, q->c->org, &q->head, e);
+    code = event_row_first(tx, q->c->org, &q->first, e);
+    return code != ERR_OK ? code : event_row_head(tx, q->c->org, &q->head, e);
 }
 
 static enum err
@@ -85,7 +87,8 @@ answer_list(struct query *q, struct error *e)
     for (size_t i = 0; i < q->n; i++)
         json_array_append_new(list, event_json(&q->rows[i]));
     return call_answer(q->c, 200,
-        json_pack("{s:o, s:I}", "events", list, "last_id",
+        json_pack("{s:o, s:I, s:I}", "events", list, "first_kept_id", (json_int_t)q->first,
+            "last_id",
             (json_int_t)(q->n > 0        ? q->rows[q->n - 1].seq
                     : q->after > q->head ? q->head
                     : q->after < 0       ? q->head
@@ -107,7 +110,8 @@ events(struct call *c, struct id workspace, bool streams, struct error *e)
     if (!http_may_stream(c->http))
         return fail(e, ERR_NOT_FOUND, "streams are served on a socket of their own");
     /* A number above the last one is from a store that is no more. */
-    return stream_open(c, workspace, q.after < 0 || q.after > q.head ? q.head : q.after, e);
+    return stream_open(
+        c, workspace, q.after < 0 || q.after > q.head ? q.head : q.after, q.first, e);
 }
 
 enum err

@@ -145,6 +145,15 @@ json_id(struct id id)
 }
 
 json_t *
+json_id_bytes(const uint8_t bytes[static 16])
+{
+    struct id id;
+
+    memcpy(id.b, bytes, sizeof(id.b));
+    return json_id(id);
+}
+
+json_t *
 json_hex(const uint8_t *p, size_t n)
 {
     AUTO_FREE char *text = calloc(2, n + 1);

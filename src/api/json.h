@@ -29,6 +29,7 @@ enum err json_get_strs(json_t *o, const char *name, struct arena *a, struct str 
 json_t *json_str(struct str s);
 json_t *json_str_or_null(struct str s);
 json_t *json_id(struct id id);
+json_t *json_id_bytes(const uint8_t bytes[static 16]);
 json_t *json_hex(const uint8_t *p, size_t n);
 /* 0 becomes null: a time that is not known. */
 json_t *json_ms(int64_t ms);

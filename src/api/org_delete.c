@@ -114,8 +114,9 @@ ended_everywhere(struct deletion *d, struct error *e)
     }
     id_text(d->busy_node, node);
     return fail(e, ERR_CONFLICT,
-        "agents of the org have not ended yet on the node %s: start its purser if it is down, then "
-        "delete the org again",
+        "agents of the org have not ended yet on the node %s: start its purser if it is down, or "
+        "give "
+        "it up if it is gone for good (purser node forget), then delete the org again",
         node);
 }
 

@@ -3,12 +3,25 @@
 #include "api/family.h"
 #include "api/move.h"
 #include "api/plan.h"
+#include "api/wish.h"
+
+/* Of the whole family: has the node of one of them yet to act? */
+static bool
+some_elsewhere(const struct call *c, const struct family *f)
+{
+    bool elsewhere = false;
+
+    for (size_t i = 0; i < f->n; i++)
+        elsewhere = elsewhere || wish_is_elsewhere(c->api, &f->rows[i]);
+    return elsewhere;
+}
 
 enum err
 workspace_pause(struct call *c, struct error *e)
 {
     struct family f;
-    int64_t paused = 0;
+    int64_t paused = 1;
+    bool elsewhere;
     enum err code = family_load(c->api, &c->http->arena, c->org, c->id, &f, e);
 
     if (code == ERR_OK && f.rows[0].desired == WORKSPACE_DESIRED_PAUSED)
@@ -16,19 +29,26 @@ workspace_pause(struct call *c, struct error *e)
     if (code != ERR_OK)
         return call_not_found(code, "workspace not found or already paused", e);
     /*
-     * The one that was named first: nothing below it is started any more. Those below that are
-     * stopped stay so, and are not started when it is resumed.
+     * The one that was named first: nothing below it is started any more. Then those below it, as
+     * they are by now. Those that are stopped stay so, and are not started when it is resumed.
      */
-    for (size_t i = 0; i < f.n; i++) {
-        if (i > 0 && f.rows[i].desired != WORKSPACE_DESIRED_RUNNING)
+    code = agent_pause(c->api, c->org, c->id, e);
+    if (code == ERR_OK)
+        code = family_load(c->api, &c->http->arena, c->org, c->id, &f, e);
+    if (code != ERR_OK)
+        return code;
+    for (size_t i = 1; i < f.n; i++) {
+        if (f.rows[i].desired != WORKSPACE_DESIRED_RUNNING)
             continue;
         code = agent_pause(c->api, c->org, f.rows[i].id, e);
         if (code != ERR_OK && code != ERR_GONE)
             return code;
         paused++;
     }
-    return call_answer(
-        c, 200, json_pack("{s:s, s:I}", "status", "paused", "paused_count", (json_int_t)paused));
+    elsewhere = some_elsewhere(c, &f);
+    return call_answer(c, elsewhere ? 202 : 200,
+        json_pack("{s:s, s:I}", "status", elsewhere ? "pausing" : "paused", "paused_count",
+            (json_int_t)paused));
 }
 
 struct await {
@@ -87,7 +107,7 @@ workspace_resume(struct call *c, struct error *e)
             json_pack("{s:o, s:o, s:s, s:s}", "id", json_id(f.rows[i].id), "name",
                 json_str(f.rows[i].name), "code", err_name(why.code), "error", why.text));
     }
-    return call_answer(c, 200,
+    return call_answer(c, some_elsewhere(c, &f) ? 202 : 200,
         json_pack("{s:s, s:I, s:o}", "status", "provisioning", "resumed_count", (json_int_t)resumed,
             "refused", refused));
 }

@@ -1,6 +1,9 @@
 #include "api/redact.h"
 
-enum { SECRET_MIN_BYTES = 8 }; /* shorter ones would tear holes into ordinary words */
+enum {
+    SECRET_MIN_BYTES = 8,    /* shorter ones would tear holes into ordinary words */
+    OUT_MAX_BYTES = 8 << 20, /* a body's bytes, each eighth of them a name */
+};
 
 static void
 load(struct redactor *r)
@@ -15,20 +18,6 @@ load(struct redactor *r)
     r->failed = gather(r->call->api, &r->call->registry->set, &r->call->http->arena, &q,
                     &r->gathered, &e) != ERR_OK ||
         r->gathered.failure.code != ERR_OK;
-}
-
-/* Everything that is value becomes [NAME]. */
-static struct str
-replace(struct arena *arena, struct str text, struct str value, struct str name)
-{
-    const char *at = memmem(text.p, text.n, value.p, value.n);
-    struct str head, tail;
-
-    if (at == NULL)
-        return text;
-    head = str_slice(text, 0, (size_t)(at - text.p));
-    tail = replace(arena, str_slice(text, head.n + value.n, text.n), value, name);
-    return arena_printf(arena, "%.*s[%.*s]%.*s", STR_ARG(head), STR_ARG(name), STR_ARG(tail));
 }
 
 /* How many bytes from here on are a credential of our own form; 0: none. */
@@ -46,35 +35,81 @@ token_at(struct str rest)
     return 0;
 }
 
-static struct str
-replace_tokens(struct arena *arena, struct str text)
+/* How many bytes from here on are a secret, and what it is called; 0: none. The longest one. */
+static size_t
+secret_at(const struct redactor *r, struct str rest, struct str *ret_name)
 {
-    for (size_t i = 0; i < text.n; i++) {
-        size_t n = text.p[i] == 'p' ? token_at(str_slice(text, i, text.n)) : 0;
+    size_t n = rest.p[0] == 'p' ? token_at(rest) : 0;
 
-        if (n > 0)
-            text = replace(arena, text, str_slice(text, i, i + n), STR("TOKEN"));
+    if (n > 0)
+        *ret_name = STR("TOKEN");
+    for (size_t i = 0; i < r->gathered.secrets_n; i++) {
+        struct str value = secret_expose(r->gathered.values[i]);
+
+        if (value.n >= SECRET_MIN_BYTES && value.n > n && !r->gathered.secrets[i].value_blank &&
+            str_starts_with(rest, value)) {
+            n = value.n;
+            *ret_name = r->gathered.secrets[i].name;
+        }
     }
-    return text;
+    return n;
 }
 
+/* One way through, and never over what stands in a secret's place: who sends the text chooses the
+ * secrets and their names, too. */
 struct str
 redact(struct redactor *r, struct str text)
 {
-    struct arena *arena = &r->call->http->arena;
+    AUTO_BUF struct buf out;
+    size_t done = 0;
+    struct str name;
 
+    buf_init(&out, OUT_MAX_BYTES);
     if (text.n == 0)
         return text;
     load(r);
     if (r->failed)
         return STR("[withheld: the workspace's secrets cannot be read]");
-    for (size_t i = 0; i < r->gathered.secrets_n; i++) {
-        struct str value = secret_expose(r->gathered.values[i]);
-
-        if (value.n >= SECRET_MIN_BYTES && !r->gathered.secrets[i].value_blank)
-            text = replace(arena, text, value, r->gathered.secrets[i].name);
+    for (size_t i = 0, n; i < text.n; i += n == 0 ? 1 : n) {
+        n = secret_at(r, str_slice(text, i, text.n), &name);
+        if (n == 0)
+            continue;
+        buf_add(&out, str_slice(text, done, i));
+        buf_addf(&out, "[%.*s]", STR_ARG(name));
+        done = i + n;
     }
-    return replace_tokens(arena, text);
+    if (done == 0)
+        return text;
+    buf_add(&out, str_slice(text, done, text.n));
+    return arena_dup(&r->call->http->arena, buf_str(&out));
+}
+
+json_t *
+redact_json(struct redactor *r, json_t *value)
+{
+    json_t *out, *member;
+    const char *key;
+    size_t i;
+
+    if (json_is_array(value)) {
+        out = json_array();
+        json_array_foreach(value, i, member) json_array_append_new(out, redact_json(r, member));
+        return out;
+    }
+    if (json_is_string(value)) {
+        return json_str(
+            redact(r, (struct str){json_string_value(value), json_string_length(value)}));
+    }
+    if (!json_is_object(value))
+        return json_incref(value);
+    out = json_object();
+    json_object_foreach(value, key, member)
+    {
+        struct str name = redact(r, str_from_cstr(key));
+
+        json_object_set_new(out, arena_cstr(&r->call->http->arena, name), redact_json(r, member));
+    }
+    return out;
 }
 
 void

@@ -19,6 +19,8 @@ struct redactor {
 
 /* The result lives in the request's arena. */
 struct str redact(struct redactor *r, struct str text);
+/* A new reference; of every text in it, the names of members too. */
+json_t *redact_json(struct redactor *r, json_t *value);
 void redactor_done(struct redactor *r);
 #define AUTO_REDACTOR AUTO(redactor_done)
 

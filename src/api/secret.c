@@ -20,7 +20,11 @@ secret_check(
             "a secret's key is a name of a variable: A-Z, 0-9 and _, at most 128, no digit first");
     }
     if (env_name_is_reserved(stored))
-        return fail(e, ERR_RESERVED_NAME, "%.*s is a reserved name", STR_ARG(stored));
+        return fail(e, ERR_RESERVED_NAME,
+            "%.*s is a reserved name: purser sets it, or it changes how programs are loaded; "
+            "choose "
+            "another name",
+            STR_ARG(stored));
     if (value.n == 0)
         return fail(e, ERR_INVALID_REQUEST, "the value of %.*s is empty", STR_ARG(stored));
     if (value.n > VALUE_MAX_BYTES) {
@@ -71,8 +75,9 @@ secret_gate(
     call_error_field(c, "workspace_id", json_id(workspace));
     return fail(e, ERR_VENDOR_KEY_ON_PLATFORM_MANAGED,
         "direct vendor keys are refused for platform-managed workspaces: first choose a vendor's "
-        "model (PUT /workspaces/:id/model), or set this workspace's billing mode to 'byok' via "
-        "/admin/workspaces/:id/llm-billing-mode; then store the key");
+        "model (purser workspace set NAME --model MODEL; PUT /workspaces/:id/model), or set this "
+        "workspace's billing mode to 'byok' (--billing-mode byok; PUT "
+        "/admin/workspaces/:id/llm-billing-mode); then store the key");
 }
 
 static json_t *
@@ -329,8 +334,10 @@ secret_org_gate(struct call *c, struct str name, struct error *e)
     call_error_field(c, "key", json_str(name));
     return fail(e, ERR_VENDOR_KEY_AT_ORG_SCOPE,
         "vendor keys are refused at org scope: store the key in the workspaces that use it, or let "
-        "the admin allow them (PATCH /admin/orgs/%.*s with {\"vendor_keys\":\"allow\"})",
-        STR_ARG(p.org.slug));
+        "the admin allow them (purser org set %.*s --vendor-keys allow; PATCH /admin/orgs/%.*s "
+        "with "
+        "{\"vendor_keys\":\"allow\"})",
+        STR_ARG(p.org.slug), STR_ARG(p.org.slug));
 }
 
 struct inheritors {

@@ -95,5 +95,7 @@ usage_statement(struct call *c, struct error *e)
     usage_totals_fields(j, &s.totals);
     json_object_set_new(j, "cost_by_certainty_nano_usd", certainties_json(&s));
     json_object_set_new(j, "lines", lines_json(&s));
+    if (s.lines_n == USAGE_ROWS_MAX)
+        json_object_set_new(j, "truncated", json_true());
     return call_answer(c, 200, j);
 }

@@ -5,6 +5,8 @@
 enum {
     STREAMS_MAX = 200,
     STREAMS_OF_ORG_MAX = 64,
+    /* When half of all are taken, nobody gets more than that: a few orgs leave room for the others. */
+    STREAMS_OF_ORG_FEW = 4,
     BATCH = 100,
     OUT_MAX_BYTES = 16 << 20,
     LOOK_MS = 2000,       /* at the store, for what other nodes wrote */
@@ -93,7 +95,8 @@ enter(struct stream *x)
         n++;
         of_org += id_equal(i->org, x->org);
     }
-    good = !s->closing && n < STREAMS_MAX && of_org < STREAMS_OF_ORG_MAX;
+    good = !s->closing && n < STREAMS_MAX &&
+        of_org < (n < STREAMS_MAX / 2 ? STREAMS_OF_ORG_MAX : STREAMS_OF_ORG_FEW);
     if (good) {
         x->next = s->first;
         s->first = x;
@@ -230,8 +233,25 @@ next(void *ctx, char *room, size_t n)
     return (ssize_t)n;
 }
 
+/*
+ * A follower comes back after so long that events it has not seen were removed for their age: it is
+ * told, as an event that nobody else sees, in the number before the oldest one there is.
+ */
+static void
+tell_gap(struct stream *x, int64_t first)
+{
+    if (x->after == 0 || first <= x->after + 1)
+        return;
+    buf_addf(&x->out,
+        "id: %lld\nevent: EVENTS_REMOVED\ndata: {\"id\":%lld,\"type\":\"EVENTS_REMOVED\","
+        "\"workspace_id\":null,\"at\":%lld,\"details\":{\"removed\":%lld}}\n\n",
+        (long long)first - 1, (long long)first - 1, (long long)clock_ms(),
+        (long long)(first - 1 - x->after));
+    x->after = first - 1;
+}
+
 enum err
-stream_open(struct call *c, struct id workspace, int64_t after, struct error *e)
+stream_open(struct call *c, struct id workspace, int64_t after, int64_t first, struct error *e)
 {
     struct stream *x = arena_alloc(&c->http->arena, sizeof(*x));
     pthread_condattr_t attributes;
@@ -253,6 +273,7 @@ stream_open(struct call *c, struct id workspace, int64_t after, struct error *e)
     }
     buf_init(&x->out, OUT_MAX_BYTES);
     buf_add(&x->out, STR("retry: 1000\n:\n\n"));
+    tell_gap(x, first);
     http_stream(c->http, "text/event-stream", next, leave, x);
     return ERR_OK;
 }

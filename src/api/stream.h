@@ -18,10 +18,11 @@ void streams_wake(void *streams, struct id org);
 
 /*
  * Turns the request into a stream of the org's events (workspace zero: all of them) with numbers
- * above after. ERR_TOO_MANY_STREAMS when the org, or everybody together, has too many.
+ * above after; first is that of the oldest one there is: were some removed in between, it says so.
+ * ERR_TOO_MANY_STREAMS when the org, or everybody together, has too many.
  */
 enum err stream_open(
-    struct call *c, struct id workspace, int64_t after, struct error *e) MUST_CHECK;
+    struct call *c, struct id workspace, int64_t after, int64_t first, struct error *e) MUST_CHECK;
 /* An event as people and programs see it, in streams and lists alike. */
 struct event_row;
 json_t *event_json(const struct event_row *ev);

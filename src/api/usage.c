@@ -57,15 +57,6 @@ usage_pruned_field(json_t *j, int64_t until_ms, int64_t from_ms)
 }
 
 static json_t *
-bytes_id(const uint8_t bytes[static 16])
-{
-    struct id id;
-
-    memcpy(id.b, bytes, sizeof(id.b));
-    return json_id(id);
-}
-
-static json_t *
 price_json(const struct price *p)
 {
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "from_ms", (json_int_t)p->from_ms,
@@ -81,14 +72,14 @@ entry_json(const struct ledger_row *row)
     const struct ledger_entry *x = &row->entry;
     json_t *j;
 
-    j = json_pack("{s:o, s:o, s:I, s:o, s:o, s:o}", "call_id", bytes_id(x->call_id), "workspace_id",
-        bytes_id(x->workspace_id), "attempt", (json_int_t)x->attempt, "kind",
+    j = json_pack("{s:o, s:o, s:I, s:o, s:o, s:o}", "call_id", json_id_bytes(x->call_id),
+        "workspace_id", json_id_bytes(x->workspace_id), "attempt", (json_int_t)x->attempt, "kind",
         json_str(ledger_kind_name(x->kind)), "state", json_str(ledger_state_name(x->state)),
         "certainty", json_str(ledger_certainty_name(x->certainty)));
     json_object_set_new(j, "estimated_by", json_str_or_null(ledger_estimate_name(x->estimate)));
-    json_object_set_new(j, "token_id", bytes_id(x->token_id));
-    json_object_set_new(j, "decision_id", bytes_id(x->decision_id));
-    json_object_set_new(j, "platform_key_id", bytes_id(x->key_id));
+    json_object_set_new(j, "token_id", json_id_bytes(x->token_id));
+    json_object_set_new(j, "decision_id", json_id_bytes(x->decision_id));
+    json_object_set_new(j, "platform_key_id", json_id_bytes(x->key_id));
     json_object_set_new(j, "provider", json_str(str_from_cstr(x->provider)));
     json_object_set_new(j, "model_asked", json_str(str_from_cstr(x->model_asked)));
     json_object_set_new(j, "model_vendor", json_str(str_from_cstr(x->model_vendor)));
@@ -157,8 +148,8 @@ org_tx(struct store_tx *tx, void *ctx, struct error *e)
         code = anchor_row_ledger_until(tx, u->org, &u->pruned_until_ms, e);
     if (code != ERR_OK)
         return code;
-    return ledger_row_list(
-        tx, u->org, u->workspace, u->max, &u->c->http->arena, &u->rows, &u->n, e);
+    return ledger_row_list_between(tx, u->org, u->workspace, u->from_ms, u->to_ms, u->max,
+        &u->c->http->arena, &u->rows, &u->n, e);
 }
 
 static enum err

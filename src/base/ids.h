@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 
+#include <pthread.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -22,8 +23,13 @@ bool id_is_zero(struct id id);
 
 int64_t clock_ms(void);           /* Unix milliseconds */
 int64_t clock_monotonic_ms(void); /* for intervals */
-/* So many milliseconds from now, as pthread_cond_timedwait() takes it. */
+/* So many milliseconds from now, for clock_wait(). */
 struct timespec clock_deadline(int64_t ms);
+/*
+ * Waits for cond, at most until then: 0, or ETIMEDOUT. It takes as long as was asked even when
+ * somebody sets the machine's clock meanwhile.
+ */
+int clock_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until);
 /* "2026-11-22T04:28:00.123Z" */
 void clock_text(int64_t unix_ms, char ret[static 25]);
 

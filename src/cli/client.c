@@ -88,8 +88,7 @@ client_open(const struct client_options *o, struct client **ret, struct error *e
     curl_global_init(CURL_GLOBAL_DEFAULT);
     c = calloc(1, sizeof(*c));
     ENSURE(c != NULL);
-    c->curl = curl_easy_init();
-    ENSURE(c->curl != NULL);
+    client_disconnect(c);
     c->server = copy(first_set(o->server, "PURSER_SERVER", "http://127.0.0.1:8080"));
     n = strlen(c->server);
     while (n > 0 && c->server[n - 1] == '/')
@@ -98,6 +97,14 @@ client_open(const struct client_options *o, struct client **ret, struct error *e
     c->token = TAKE(token);
     *ret = c;
     return ERR_OK;
+}
+
+void
+client_disconnect(struct client *c)
+{
+    curl_easy_cleanup(c->curl);
+    c->curl = curl_easy_init();
+    ENSURE(c->curl != NULL);
 }
 
 void
@@ -229,6 +236,12 @@ client_refusal(long status, const json_t *answer, struct error *e)
 
     if (text == NULL)
         return fail(e, ERR_SERVER_UNREACHABLE, "the server answered %ld without a reason", status);
+    if (known == ERR_UNAUTHORIZED) {
+        return fail(e, known,
+            "%s; it was the first there is of --token-file, PURSER_TOKEN, ./var/admin-token and "
+            "/var/lib/purser/admin-token",
+            text);
+    }
     if (known != ERR_OK)
         return fail(e, known, "%s", text);
     return fail(e, status == 404 ? ERR_NOT_FOUND : ERR_INVALID_REQUEST, "%s%s%s",

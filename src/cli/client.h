@@ -49,6 +49,12 @@ enum err client_open(
 void client_close(struct client *c);
 
 /*
+ * Lets go of every connection, so that no program started now inherits one; the next request makes
+ * its own.
+ */
+void client_disconnect(struct client *c);
+
+/*
  * One request. body may be NULL and stays the caller's; its text is wiped once sent. *ret is the
  * answer (a new reference; JSON null when the server sent none) and may be NULL when nobody wants
  * it. ERR_SERVER_UNREACHABLE when there is no answer, otherwise the server's own code and sentence.

@@ -30,8 +30,8 @@ int cmd_dispatch(const char *program, const char *summary, const struct cmd *tab
 int cmd_fail(const struct error *e);
 
 cmd_fn cmd_up, cmd_serve, cmd_workspace, cmd_secret, cmd_platform, cmd_usage, cmd_org, cmd_token,
-    cmd_sim, cmd_explain, cmd_registry, cmd_audit, cmd_audit_secrets, cmd_keys, cmd_migrate,
-    cmd_store, cmd_backup, cmd_restore, cmd_doctor, cmd_run, cmd_env, cmd_events, cmd_budget,
-    cmd_ledger;
+    cmd_sim, cmd_node, cmd_explain, cmd_registry, cmd_audit, cmd_audit_secrets, cmd_audit_verify,
+    cmd_audit_export, cmd_keys, cmd_migrate, cmd_store, cmd_backup, cmd_restore, cmd_doctor,
+    cmd_run, cmd_env, cmd_events, cmd_budget, cmd_ledger;
 
 #endif

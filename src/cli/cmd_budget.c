@@ -183,7 +183,8 @@ budget_set(int argc, char **argv)
         return session_end(
             &s, fail(&s.error, ERR_USAGE, "--period is hour, day, week, month or total"));
     if (usd == NULL || !usd_parse(usd, &cents))
-        return session_end(&s, fail(&s.error, ERR_USAGE, "--limit is in USD, as in 20 or 12.50"));
+        return session_end(
+            &s, fail(&s.error, ERR_USAGE, "--limit is in USD, in whole cents, as in 20 or 12.50"));
     limit = json_pack("{s:I, s:s}", "limit", (json_int_t)cents, "mode", warn ? "warn" : "hard");
     return session_end(
         &s, print_answer(&s, change(&s, "PUT", period_of(period), limit, &answer), answer));

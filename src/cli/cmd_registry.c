@@ -26,30 +26,52 @@ finish(enum err err, const struct error *e)
     return err == ERR_OK ? EXIT_OK : cmd_fail(e);
 }
 
+/* The registry in FILE, or the embedded one, for a command with no option but --json. */
+static bool
+load_file(const struct command_line *base, int argc, char **argv, bool *ret_json,
+    struct registry_set **ret, int *ret_exit)
+{
+    const struct option options[] = {{"json", NULL, "print JSON", .flag = ret_json}};
+    struct command_line line = *base;
+    struct arguments a = {0};
+    struct error e;
+
+    line.options = options;
+    line.options_n = sizeof(options) / sizeof(options[0]);
+    line.positional_max = 1;
+    if (!options_read(&line, argc, argv, &a, ret_exit))
+        return false;
+    if (registry_load(a.positional_n > 0 ? a.positional[0] : NULL, ret, &e) == ERR_OK)
+        return true;
+    *ret_exit = cmd_fail(&e);
+    return false;
+}
+
 static int
 registry_check(int argc, char **argv)
 {
     AUTO_REGISTRY struct registry_set *set = NULL;
     const struct command_line line = {"purser registry check", "[FILE]",
-        "Reads a registry file as the server would and says what is wrong with it.",
-        .positional_max = 1};
-    struct arguments a = {0};
+        "Reads a registry file as the server would and says what is wrong with it."};
+    const struct registry *r;
     char fingerprint[65];
-    struct error e;
-    enum err err;
+    bool json = false;
     int code;
 
-    if (!options_read(&line, argc, argv, &a, &code))
+    if (!load_file(&line, argc, argv, &json, &set, &code))
         return code;
-    err = registry_load(a.positional_n > 0 ? a.positional[0] : NULL, &set, &e);
-    if (err == ERR_OK) {
-        const struct registry *r = registry_block(set);
-
-        registry_fingerprint_hex(r, fingerprint);
+    r = registry_block(set);
+    registry_fingerprint_hex(r, fingerprint);
+    if (json) {
+        print_json(json_pack("{s:I, s:I, s:I, s:I, s:s}", "providers", (json_int_t)r->providers.n,
+            "runtimes", (json_int_t)r->runtimes.n, "platform_models",
+            (json_int_t)r->platform_models.n, "vendor_keys", (json_int_t)r->bypass_names.n,
+            "fingerprint", fingerprint));
+    } else {
         printf("ok: %u providers, %u runtimes, %u platform models, %u vendor keys, %s\n",
             r->providers.n, r->runtimes.n, r->platform_models.n, r->bypass_names.n, fingerprint);
     }
-    return finish(err, &e);
+    return EXIT_OK;
 }
 
 static int
@@ -57,22 +79,19 @@ registry_fingerprint(int argc, char **argv)
 {
     AUTO_REGISTRY struct registry_set *set = NULL;
     const struct command_line line = {"purser registry fingerprint", "[FILE]",
-        "SHA-256 of the canonical form: what decisions, records and metrics name a registry by.",
-        .positional_max = 1};
-    struct arguments a = {0};
+        "SHA-256 of the canonical form: what decisions, records and metrics name a registry by."};
     char fingerprint[65];
-    struct error e;
-    enum err err;
+    bool json = false;
     int code;
 
-    if (!options_read(&line, argc, argv, &a, &code))
+    if (!load_file(&line, argc, argv, &json, &set, &code))
         return code;
-    err = registry_load(a.positional_n > 0 ? a.positional[0] : NULL, &set, &e);
-    if (err == ERR_OK) {
-        registry_fingerprint_hex(registry_block(set), fingerprint);
+    registry_fingerprint_hex(registry_block(set), fingerprint);
+    if (json)
+        print_json(json_pack("{s:s}", "fingerprint", fingerprint));
+    else
         printf("%s\n", fingerprint);
-    }
-    return finish(err, &e);
+    return EXIT_OK;
 }
 
 /* A runtime, a provider or a platform model of that name; NULL when there is none. */
@@ -171,16 +190,38 @@ registry_show(int argc, char **argv)
     return finish(err, &e);
 }
 
+/* A line each. */
+static void
+print_differences(size_t n, struct str lines, bool as_json)
+{
+    json_t *list = json_array();
+
+    if (!as_json)
+        printf("%.*s", STR_ARG(n == 0 ? STR("no differences\n") : lines));
+    while (lines.n > 0) {
+        size_t end = str_find_char(lines, '\n');
+
+        json_array_append_new(list, json_stringn(lines.p, end));
+        lines = str_slice(lines, end < lines.n ? end + 1 : end, lines.n);
+    }
+    if (as_json)
+        print_json(json_pack("{s:o}", "differences", list));
+    else
+        json_decref(list);
+}
+
 static int
 registry_diff_command(int argc, char **argv)
 {
     AUTO_REGISTRY struct registry_set *from = NULL;
     AUTO_REGISTRY struct registry_set *to = NULL;
     AUTO_BUF struct buf text;
+    bool json = false;
+    const struct option options[] = {{"json", NULL, "print JSON", .flag = &json}};
     const struct command_line line = {"purser registry diff", "A [B]",
         "Says in words what changes for which runtime and model from file A to file B (default: "
         "the embedded one): new payer, new provider, new price.",
-        .positional_min = 1, .positional_max = 2};
+        ROWS(options), .positional_min = 1, .positional_max = 2};
     struct arguments a = {0};
     struct error e;
     enum err err;
@@ -192,11 +233,8 @@ registry_diff_command(int argc, char **argv)
     err = registry_load(a.positional[0], &from, &e);
     if (err == ERR_OK)
         err = registry_load(a.positional_n > 1 ? a.positional[1] : NULL, &to, &e);
-    if (err == ERR_OK) {
-        if (registry_diff(&text, from, to, clock_ms()) == 0)
-            buf_add(&text, STR("no differences\n"));
-        fwrite(text.p, 1, text.n, stdout);
-    }
+    if (err == ERR_OK)
+        print_differences(registry_diff(&text, from, to, clock_ms()), buf_str(&text), json);
     return finish(err, &e);
 }
 

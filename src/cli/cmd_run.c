@@ -185,8 +185,10 @@ live(struct run *r, struct run_env *env, int *ret_status)
 {
     struct run_child child;
     pthread_t thread;
-    enum err err = run_child_start(r->s.arguments.rest, env->entries, &child, &r->s.error);
+    enum err err;
 
+    client_disconnect(r->s.client);
+    err = run_child_start(r->s.arguments.rest, env->entries, &child, &r->s.error);
     if (err != ERR_OK)
         return err;
     run_env_done(env);

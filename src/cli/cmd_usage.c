@@ -87,7 +87,7 @@ usage_show(int argc, char **argv)
     if (err == ERR_OK && s.options.json)
         output_json(answer);
     else if (err == ERR_OK && q.csv)
-        usage_print_csv(answer);
+        usage_print_csv(answer, q.by);
     else if (err == ERR_OK)
         usage_print(answer);
     return session_end(&s, err);
@@ -122,7 +122,7 @@ usage_statement(int argc, char **argv)
     if (err == ERR_OK && s.options.json)
         output_json(answer);
     else if (err == ERR_OK && csv)
-        usage_print_csv(answer);
+        usage_print_csv(answer, NULL);
     else if (err == ERR_OK)
         usage_print_statement(answer);
     return session_end(&s, err);

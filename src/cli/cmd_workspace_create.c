@@ -225,12 +225,56 @@ cmd_workspace_create(int argc, char **argv)
 
 /* The model is a secret of the workspace, with a route of its own. */
 static enum err
-set_model(struct session *s, const char *model)
+set_model(struct session *s, const char *id, const char *model)
 {
     AUTO_JSON json_t *body = json_pack("{s:s}", "model", model);
 
-    return session_workspace_call(
-        s, "PUT", s->arguments.positional[0], "/workspaces/%s/model", body, NULL);
+    return session_workspace_call(s, "PUT", id, "/workspaces/%s/model", body, NULL);
+}
+
+/* "derived" takes the override away. */
+static enum err
+set_billing_mode(struct session *s, const char *id, const char *mode, json_t **ret)
+{
+    AUTO_JSON json_t *body = strcmp(mode, "derived") == 0 ? json_pack("{s:n}", "mode")
+                                                          : json_pack("{s:s}", "mode", mode);
+
+    return session_workspace_call(s, "PUT", id, "/admin/workspaces/%s/llm-billing-mode", body, ret);
+}
+
+/* What has routes of its own. */
+struct changes {
+    const char *model, *billing_mode;
+};
+
+/* By its id: its name may be among what changes. */
+static int
+change(struct session *s, const char *id, const json_t *body, const struct changes *more)
+{
+    AUTO_JSON json_t *answer = NULL;
+    AUTO_JSON json_t *mode = NULL;
+    AUTO_JSON json_t *row = NULL;
+    enum err err = ERR_OK;
+    bool needs_restart;
+
+    if (json_object_size(body) > 0)
+        err = session_workspace_call(s, "PATCH", id, "/workspaces/%s", body, &answer);
+    if (err == ERR_OK && more->model != NULL)
+        err = set_model(s, id, more->model);
+    if (err == ERR_OK && more->billing_mode != NULL)
+        err = set_billing_mode(s, id, more->billing_mode, &mode);
+    if (err == ERR_OK && s->options.json)
+        err = session_workspace_call(s, "GET", id, "/workspaces/%s", NULL, &row);
+    if (err != ERR_OK)
+        return session_end(s, err);
+    needs_restart = json_is_true(json_object_get(answer, "needs_restart")) ||
+        json_is_true(json_object_get(mode, "restart_required"));
+    if (row != NULL)
+        output_json(row);
+    else
+        printf(
+            "changed%s\n", needs_restart ? "; restart it to apply (purser workspace restart)" : "");
+    return EXIT_OK;
 }
 
 int
@@ -238,12 +282,16 @@ cmd_workspace_set(int argc, char **argv)
 {
     AUTO_SESSION struct session s = {0};
     AUTO_JSON json_t *body = json_object();
-    AUTO_JSON json_t *answer = NULL;
     AUTO_JSON json_t *row = NULL;
     struct create_flags f = {0};
+    struct changes more = {0};
     const struct option options[] = {
         {"name", "NAME", "another name", .text = &f.name},
-        {"model", "MODEL", "another model; what runs is restarted with it", .text = &f.model},
+        {"model", "MODEL", "another model; what runs is restarted with it", .text = &more.model},
+        {"billing-mode", "MODE",
+            "byok, platform_managed (admin) or disabled, whatever the model says; derived: as the "
+            "model says",
+            .text = &more.billing_mode},
         DESCRIBING_OPTIONS(f),
         CLIENT_OPTIONS(s.options),
     };
@@ -252,33 +300,20 @@ cmd_workspace_set(int argc, char **argv)
         "own;\n"
         "--parent \"\" puts it at the top.",
         ROWS(options), .positional_min = 1, .positional_max = 1, .takes_rest = true};
-    const char *model;
     enum err err = ERR_OK;
 
     if (!session_begin(&s, &line, argc, argv))
         return s.exit_code;
-    model = f.model;
-    f.model = NULL;
     err = describe(&s, &f, body);
     if (err == ERR_OK)
         err = session_workspace_call(
             &s, "GET", s.arguments.positional[0], "/workspaces/%s", NULL, &row);
     if (err == ERR_OK)
         describe_launch(&f, json_object_get(row, "launch"), body);
-    if (err == ERR_OK && json_object_size(body) == 0 && model == NULL)
+    if (err == ERR_OK && json_object_size(body) == 0 && more.model == NULL &&
+        more.billing_mode == NULL)
         err =
             fail(&s.error, ERR_USAGE, "nothing to change was named (purser workspace set --help)");
-    if (err == ERR_OK && json_object_size(body) > 0)
-        err = session_workspace_call(
-            &s, "PATCH", s.arguments.positional[0], "/workspaces/%s", body, &answer);
-    if (err == ERR_OK && model != NULL)
-        err = set_model(&s, model);
-    if (err == ERR_OK && s.options.json)
-        output_json(answer);
-    else if (err == ERR_OK)
-        printf("changed%s\n",
-            json_is_true(json_object_get(answer, "needs_restart"))
-                ? "; restart it to apply (purser workspace restart)"
-                : "");
-    return session_end(&s, err);
+    return err == ERR_OK ? change(&s, json_string_value(json_object_get(row, "id")), body, &more)
+                         : session_end(&s, err);
 }

@@ -72,6 +72,22 @@ struct verb {
     bool starts;
 };
 
+/* Of a resume: those below that could not be started. */
+static void
+tell_refused(const json_t *answer)
+{
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach(json_object_get(answer, "refused"), i, one)
+    {
+        fprintf(stderr, "%s is not started: %s: %s\n",
+            json_string_value(json_object_get(one, "name")),
+            json_string_value(json_object_get(one, "code")),
+            json_string_value(json_object_get(one, "error")));
+    }
+}
+
 static enum err
 run_starting(struct session *s, const struct verb *v, bool wait, int *ret_exit)
 {
@@ -90,6 +106,7 @@ run_starting(struct session *s, const struct verb *v, bool wait, int *ret_exit)
         err = session_workspace_call(s, "POST", id, v->path, NULL, &answer);
     if (err != ERR_OK)
         return err;
+    tell_refused(answer);
     status = json_string_value(json_object_get(answer, "status"));
     if (wait && status != NULL && strcmp(status, "provisioning") == 0)
         err = workspace_await(s, id, after, answer, &runs);

@@ -25,6 +25,7 @@ static const struct cmd commands[] = {
     {"keys", cmd_keys, "the keys that seal what is stored: status, add, rotate, retire"},
     {"registry", cmd_registry,
         "providers and prices: check, show, fingerprint, diff, offered, reload"},
+    {"node", cmd_node, "the machines on one store: list, forget"},
     {"migrate", cmd_migrate, "the version of a store: status, up, down (offline)"},
     {"store", cmd_store, "a store as a whole: copy (offline)"},
     {"backup", cmd_backup, "copy store and keys into a folder while purserd serves"},

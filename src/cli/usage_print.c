@@ -181,11 +181,14 @@ print_groups(const json_t *rows)
 }
 
 static void
-note_pruned(const json_t *answer)
+note_missing(const json_t *answer)
 {
     const json_t *before = json_object_get(answer, "pruned_before_ms");
     char when[25];
 
+    if (json_is_true(json_object_get(answer, "truncated")))
+        fprintf(
+            stderr, "Not all of it: there are more rows. Ask for a shorter time (--from, --to).\n");
     if (!json_is_integer(before))
         return;
     clock_text(json_integer_value(before), when);
@@ -199,7 +202,7 @@ usage_print(const json_t *answer)
 {
     const json_t *rows = json_object_get(answer, "entries");
 
-    note_pruned(answer);
+    note_missing(answer);
 
     if (json_object_get(answer, "groups") != NULL) {
         print_groups(json_object_get(answer, "groups"));
@@ -222,7 +225,7 @@ usage_print_statement(const json_t *answer)
     const json_t *by = json_object_get(answer, "cost_by_certainty_nano_usd"), *v;
     const char *name;
 
-    note_pruned(answer);
+    note_missing(answer);
     printf("%s (%s), %s%s\n\n", json_string_value(json_object_get(answer, "name")),
         json_string_value(json_object_get(answer, "slug")),
         json_string_value(json_object_get(answer, "month")),
@@ -269,16 +272,53 @@ print_cell(const json_t *v)
     putchar('"');
 }
 
+#define TOTALS                                                                                     \
+    "calls,failed,inexact,input_tokens,output_tokens,cache_read_tokens,cache_write_5m_tokens,"     \
+    "cache_write_1h_tokens,reasoning_tokens,web_searches,cost_nano_usd"
+
+/* What reads CSV wants to know the columns when there are no rows, too. */
+static void
+print_empty(const char *list, const char *by)
+{
+    struct str rest = str_from_cstr(strcmp(list, "lines") == 0 ? "workspace,model"
+            : strcmp(list, "orgs") == 0                        ? "org"
+            : by == NULL                                       ? ""
+                                                               : by);
+
+    if (strcmp(list, "entries") == 0) {
+        printf("call_id,workspace_id,attempt,kind,state,certainty,opened_ms,cost_nano_usd\r\n");
+        return;
+    }
+    while (rest.n > 0) {
+        size_t comma = str_find_char(rest, ',');
+        struct str key = str_slice(rest, 0, comma);
+
+        if (str_equal(key, STR("org")))
+            printf("org_id,slug,");
+        else if (str_equal(key, STR("workspace")))
+            printf("workspace_id,workspace_name,");
+        else if (str_equal(key, STR("day")))
+            printf("day_ms,");
+        else
+            printf("%.*s,", STR_ARG(key));
+        rest = str_slice(rest, comma == rest.n ? rest.n : comma + 1, rest.n);
+    }
+    printf(TOTALS "\r\n");
+}
+
 void
-usage_print_csv(const json_t *answer)
+usage_print_csv(const json_t *answer, const char *by)
 {
     static const char *const lists[] = {"lines", "groups", "entries", "orgs"};
     const json_t *rows = NULL, *row;
     size_t i;
 
-    note_pruned(answer);
-    for (size_t k = 0; k < sizeof(lists) / sizeof(lists[0]) && rows == NULL; k++)
+    note_missing(answer);
+    for (size_t k = 0; k < sizeof(lists) / sizeof(lists[0]) && rows == NULL; k++) {
         rows = json_object_get(answer, lists[k]);
+        if (rows != NULL && json_array_size(rows) == 0)
+            print_empty(lists[k], by);
+    }
     json_array_foreach(rows, i, row)
     {
         const char *name, *comma = "";

@@ -374,17 +374,19 @@ budget_put(struct budget_slot *b, const uint8_t id[static 16], enum budget_scope
 }
 
 bool
-budget_set(struct budget_slot *b, uint64_t looked, int64_t now_ms, int64_t committed_nano,
+budget_set(struct budget_slot *b, struct budget_seen seen, int64_t now_ms, int64_t committed_nano,
     int64_t settled_nano)
 {
     uint16_t tag = budget_tag((enum budget_period)b->period, now_ms);
-    uint64_t settled = load(&b->settled);
 
-    if (!atomic_compare_exchange_strong(&b->committed, &looked, make_word(tag, committed_nano)))
-        return false;
-    /* Settling moves settled before committed: whoever did so since is found at the next look. */
-    (void)atomic_compare_exchange_strong(&b->settled, &settled, make_word(tag, settled_nano));
-    return true;
+    /*
+     * In the order in which a call is settled: one that is in between afterwards still stands in
+     * what was added up as a reservation, and takes it away from the new sum.
+     */
+    return atomic_compare_exchange_strong(
+               &b->settled, &seen.settled, make_word(tag, settled_nano)) &&
+        atomic_compare_exchange_strong(
+            &b->committed, &seen.committed, make_word(tag, committed_nano));
 }
 
 static void

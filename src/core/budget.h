@@ -138,15 +138,18 @@ void budget_set_elsewhere(struct budget_slot *b, int64_t now_ms, int64_t sum_nan
 
 /*
  * purserd's rebuild. First look(), then add up what store and recorder say, then set(): it changes
- * the sums only when nobody moved committed in between, so no reservation is lost. False: again.
+ * the sums only when nobody moved them in between, so nothing is lost. False: again.
  */
-static inline uint64_t
+struct budget_seen {
+    uint64_t committed, settled;
+};
+static inline struct budget_seen
 budget_look(const struct budget_slot *b)
 {
-    return atomic_load_explicit(&b->committed, memory_order_seq_cst);
+    return (struct budget_seen){atomic_load(&b->committed), atomic_load(&b->settled)};
 }
-bool budget_set(struct budget_slot *b, uint64_t looked, int64_t now_ms, int64_t committed_nano,
-    int64_t settled_nano);
+bool budget_set(struct budget_slot *b, struct budget_seen seen, int64_t now_ms,
+    int64_t committed_nano, int64_t settled_nano);
 
 /*
  * purserd, now and then: sums of long ago are replaced by zero, since a tag comes round again after

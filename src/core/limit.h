@@ -47,6 +47,8 @@ struct limit_answer {
  */
 struct limit_answer limit_enter(
     struct limit_slot *limits, const uint32_t *slots, unsigned n, bool again, int64_t now_ms);
+/* A call that was let in is not made after all: it was no request. */
+void limit_cancel(struct limit_slot *limits, const uint32_t *slots, unsigned n, bool again);
 /* The call ended, after so many tokens of all kinds. */
 void limit_leave(
     struct limit_slot *limits, const uint32_t *slots, unsigned n, int64_t now_ms, int64_t tokens);
@@ -54,6 +56,9 @@ void limit_leave(
 /* purserd: new numbers, in a place nobody uses or in the one that is in use. */
 void limit_put(struct limit_slot *l, const uint8_t id[static 16], uint32_t requests_per_min,
     uint32_t tokens_per_min, uint32_t concurrent_max);
+
+/* purserd: somebody set the clock back; what was metered by it means nothing any more. */
+void limit_forget(struct limit_slot *l);
 
 /* purserd's rebuild: see budget_look() and budget_set(). */
 static inline int32_t

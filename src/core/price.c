@@ -31,6 +31,20 @@ price_find(const struct price *rows, size_t n, int64_t at_ms, int64_t prompt_tok
     return found;
 }
 
+const struct price *
+price_find_beside(const struct price *rows, size_t n, int64_t at_ms, const struct price *row,
+    int64_t prompt_tokens)
+{
+    size_t sheet_n;
+    const struct price *sheet = price_sheet(rows, n, at_ms, &sheet_n);
+
+    for (size_t i = 0; i < sheet_n; i++) {
+        if (memcmp(&sheet[i], row, sizeof(*row)) == 0)
+            return price_find(rows, n, at_ms, prompt_tokens);
+    }
+    return NULL;
+}
+
 /* Adds count x rate. False on a negative count or overflow: nobody pays a sum that came round. */
 static bool
 add(__int128 *sum, int64_t count, int64_t rate)

@@ -37,6 +37,13 @@ const struct price *price_sheet(const struct price *rows, size_t n, int64_t at_m
 const struct price *price_find(
     const struct price *rows, size_t n, int64_t at_ms, int64_t prompt_tokens);
 
+/*
+ * The row for a prompt of that size in the sheet that row stands in, so that a call is priced as it
+ * would have been then. NULL when row is not in force at at_ms: these are not its prices.
+ */
+const struct price *price_find_beside(const struct price *rows, size_t n, int64_t at_ms,
+    const struct price *row, int64_t prompt_tokens);
+
 /* Exact cost in nano-USD under one row. False on negative counts or overflow (nothing is written).
  */
 bool price_cost(const struct price *row, const struct usage *u, int64_t *ret_nano_usd);

@@ -2,20 +2,22 @@
 
 static const char magic[8] = "PSRRECD";
 
+/* Of the states there is room for those of the most lanes. */
 static size_t
-states_bytes(size_t slots)
+slots_off(uint32_t slots_per_lane)
 {
-    return (slots + RECORDER_HEADER_BYTES - 1) / RECORDER_HEADER_BYTES * RECORDER_HEADER_BYTES;
+    size_t states = (size_t)RECORDER_LANES_MAX * slots_per_lane;
+
+    return RECORDER_HEADER_BYTES +
+        (states + RECORDER_HEADER_BYTES - 1) / RECORDER_HEADER_BYTES * RECORDER_HEADER_BYTES;
 }
 
 size_t
 recorder_bytes(uint32_t lanes, uint32_t slots_per_lane)
 {
-    size_t slots = (size_t)lanes * slots_per_lane;
-
-    if (lanes == 0 || lanes > RECORDER_LANES_MAX || slots_per_lane == 0 || slots_per_lane > 1 << 20)
+    if (lanes == 0 || lanes > RECORDER_LANES_MAX || slots_per_lane == 0 || slots_per_lane > 1 << 16)
         return 0;
-    return RECORDER_HEADER_BYTES + states_bytes(slots) + slots * RECORDER_SLOT_BYTES;
+    return slots_off(slots_per_lane) + (size_t)lanes * slots_per_lane * RECORDER_SLOT_BYTES;
 }
 
 void
@@ -26,26 +28,72 @@ recorder_format(
 
     h->version = RECORDER_VERSION;
     h->slot_bytes = RECORDER_SLOT_BYTES;
-    h->lanes = lanes;
+    atomic_store_explicit(&h->lanes, lanes, memory_order_relaxed);
     h->slots_per_lane = slots_per_lane;
     memcpy(h->node_id, node_id, sizeof(h->node_id));
     memcpy(h->magic, magic, sizeof(h->magic));
 }
 
 bool
+recorder_header_is_one(const struct recorder_header *h)
+{
+    return memcmp(h->magic, magic, sizeof(magic)) == 0;
+}
+
+size_t
+recorder_header_bytes(const struct recorder_header *h)
+{
+    if (!recorder_header_is_one(h) || h->version != RECORDER_VERSION ||
+        h->slot_bytes != RECORDER_SLOT_BYTES)
+        return 0;
+    return recorder_bytes(atomic_load_explicit(&h->lanes, memory_order_acquire), h->slots_per_lane);
+}
+
+size_t
+recorder_map_bytes(const struct recorder_header *h)
+{
+    return recorder_bytes(RECORDER_LANES_MAX, h->slots_per_lane);
+}
+
+bool
 recorder_attach(void *memory, size_t bytes, struct recorder *ret)
 {
     struct recorder_header *h = memory;
+    size_t needed = bytes < RECORDER_HEADER_BYTES ? 0 : recorder_header_bytes(h);
 
-    if (bytes < RECORDER_HEADER_BYTES || memcmp(h->magic, magic, sizeof(magic)) != 0 ||
-        h->version != RECORDER_VERSION || h->slot_bytes != RECORDER_SLOT_BYTES ||
-        recorder_bytes(h->lanes, h->slots_per_lane) != bytes)
+    if (needed == 0 || needed > bytes)
         return false;
     ret->header = h;
-    ret->slots_n = h->lanes * h->slots_per_lane;
+    ret->slots_n = recorder_lanes(ret) * h->slots_per_lane;
     ret->states = (_Atomic uint8_t *)memory + RECORDER_HEADER_BYTES;
-    ret->slots = (char *)memory + RECORDER_HEADER_BYTES + states_bytes(ret->slots_n);
+    ret->slots = (char *)memory + slots_off(h->slots_per_lane);
     return true;
+}
+
+void
+recorder_set_lanes(struct recorder *r, uint32_t lanes)
+{
+    atomic_store_explicit(&r->header->lanes, lanes, memory_order_release);
+    r->slots_n = lanes * r->header->slots_per_lane;
+}
+
+static const char *
+lane_states(const struct recorder *r, uint32_t lane)
+{
+    return (const char *)r->states + (size_t)lane * r->header->slots_per_lane;
+}
+
+bool
+recorder_lane_has_none(const struct recorder *r, uint32_t lane, enum recorder_slot_state state)
+{
+    return memchr(lane_states(r, lane), (int)state, r->header->slots_per_lane) == NULL;
+}
+
+bool
+recorder_lane_is_free(const struct recorder *r, uint32_t lane)
+{
+    return recorder_lane_has_none(r, lane, RECORDER_OPEN) &&
+        recorder_lane_has_none(r, lane, RECORDER_DONE);
 }
 
 static inline uint64_t
@@ -87,7 +135,7 @@ uint32_t
 recorder_lane_free_slot(const struct recorder *r, uint32_t lane)
 {
     uint32_t per_lane = r->header->slots_per_lane, first = lane * per_lane;
-    const char *states = (const char *)r->states + first;
+    const char *states = lane_states(r, lane);
     const char *free_one = memchr(states, RECORDER_FREE, per_lane);
 
     if (free_one == NULL)
@@ -457,6 +505,8 @@ recorder_slot_hold(const struct recorder *r, uint32_t i, struct recorder_hold *r
         return false;
     hold.counted =
         p.counted <= RECORDER_SETTLED ? (enum recorder_counted)p.counted : RECORDER_RESERVED;
+    memcpy(hold.org_id, open.org_id, sizeof(hold.org_id));
+    memcpy(hold.workspace_id, open.workspace_id, sizeof(hold.workspace_id));
     hold.budgets_n = open.budgets_n;
     hold.counters_generation = open.counters_generation;
     memcpy(hold.budgets, open.budgets, sizeof(hold.budgets));

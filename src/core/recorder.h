@@ -4,9 +4,12 @@
  * only after its row is durable in the store. No process needs another to be alive.
  *
  * Layout: a header page, one state byte for each slot (dense, so that a look over all of them is
- * cheap), then the slots, lane by lane. A worker owns a lane by an open-file-description lock on
- * the
- * lane's byte in the header; purserd reaps the open slots of a lane only while it holds that lock.
+ * cheap), then the slots, lane by lane. Behind the states there is room for those of the most lanes
+ * there may be: the file grows and shrinks at its end, by whole lanes, and nothing in it moves.
+ *
+ * A worker owns a lane by an open-file-description lock on a byte that stands for the lane; purserd
+ * reaps the open slots of a lane only while it holds that lock. A worker gives a lane back when none
+ * of its calls there is open any more, so no lane is kept from the others for nothing.
  *
  * This header works on memory that somebody else mapped; it does no I/O. A slot is written by one
  * worker thread; its content is published by the release-store of its state byte. What changes
@@ -24,11 +27,14 @@
 #include <stddef.h>
 
 enum {
-    RECORDER_VERSION = 3,
+    RECORDER_VERSION = 4,
     RECORDER_SLOT_BYTES = 1536,
     RECORDER_HEADER_BYTES = 4096,
-    RECORDER_LOCK_OFF = 1024, /* the lock of lane i is byte RECORDER_LOCK_OFF + i of the file */
-    RECORDER_LANES_MAX = 256,
+    /* The lock of lane i is on byte RECORDER_LOCK_OFF + i of the file, whatever stands there. */
+    RECORDER_LOCK_OFF = 1024,
+    /* Shared by all who have it open to write to it: the file must stay the one with the name. */
+    RECORDER_USE_OFF = RECORDER_LOCK_OFF - 1,
+    RECORDER_LANES_MAX = 4096,
     RECORDER_TIERS_MAX = 4,
     RECORDER_BILLED_MAX = 2,
     RECORDER_BILLED_TIERS_MAX = 2,
@@ -120,7 +126,7 @@ struct recorder_header {
     char magic[8]; /* "PSRRECD\0" */
     uint32_t version;
     uint32_t slot_bytes;
-    uint32_t lanes;
+    _Atomic uint32_t lanes; /* purserd changes it: the file is long enough for them before */
     uint32_t slots_per_lane;
     uint8_t node_id[16];
 };
@@ -129,23 +135,47 @@ struct recorder {
     struct recorder_header *header;
     _Atomic uint8_t *states; /* enum recorder_slot_state, one a slot */
     char *slots;
-    uint32_t slots_n; /* of all lanes; slot i belongs to lane i / slots_per_lane */
+    uint32_t slots_n; /* of all lanes when it was attached; slot i is of lane i / slots_per_lane */
 };
 
 _Static_assert(sizeof(struct recorder_open) % 8 == 0, "checksums go by words of 8 bytes");
 _Static_assert(offsetof(struct recorder_progress, checksum) % 8 == 0, "the same");
 _Static_assert(sizeof(struct recorder_slot) <= RECORDER_SLOT_BYTES, "a slot fits its place");
-_Static_assert(
-    sizeof(struct recorder_header) <= RECORDER_LOCK_OFF, "the header ends before the locks");
-_Static_assert(RECORDER_LOCK_OFF + RECORDER_LANES_MAX <= RECORDER_HEADER_BYTES, "the locks fit");
+_Static_assert(sizeof(struct recorder_header) <= RECORDER_HEADER_BYTES, "the header fits");
 
 /* Bytes of a file with so many slots; 0 when the numbers make no sense. */
 size_t recorder_bytes(uint32_t lanes, uint32_t slots_per_lane);
 /* Writes the header into zeroed memory of recorder_bytes(). */
 void recorder_format(
     void *memory, uint32_t lanes, uint32_t slots_per_lane, const uint8_t node_id[static 16]);
-/* False when the memory is not a recorder of this version and size. */
+/* A recorder, of whatever version? */
+bool recorder_header_is_one(const struct recorder_header *h);
+/*
+ * Bytes that the recorder with this header has at least; 0: it is none of this version. One that
+ * grows is long enough before its header says so: read the header first, then the file's length.
+ */
+size_t recorder_header_bytes(const struct recorder_header *h);
+/* How much to map, so that it may grow under the mapping: more than there is of the file. */
+size_t recorder_map_bytes(const struct recorder_header *h);
+/* False when the memory is not a recorder of this version, or not all of it. */
 bool recorder_attach(void *memory, size_t bytes, struct recorder *ret);
+
+static inline uint32_t
+recorder_lanes(const struct recorder *r)
+{
+    return atomic_load_explicit(&r->header->lanes, memory_order_acquire);
+}
+
+/*
+ * purserd: from here on there are so many. Of those that go it holds the locks, and their slots are
+ * free; for those that come the file is long enough.
+ */
+void recorder_set_lanes(struct recorder *r, uint32_t lanes);
+/* Has the lane no slot in this state? */
+bool recorder_lane_has_none(
+    const struct recorder *r, uint32_t lane, enum recorder_slot_state state);
+/* Is every slot of it free? */
+bool recorder_lane_is_free(const struct recorder *r, uint32_t lane);
 
 static inline struct recorder_slot *
 recorder_slot_at(const struct recorder *r, uint32_t slot)
@@ -160,8 +190,7 @@ recorder_slot_state(const struct recorder *r, uint32_t slot)
 }
 
 /*
- * Worker: the first free slot of the lane, RECORDER_NO_SLOT when it is full. Always the first:
- * slots
+ * Worker: the first free slot of the lane, RECORDER_NO_SLOT when it is full. Always the first: slots
  * just freed are still in the processor's caches, and few pages are written.
  */
 #define RECORDER_NO_SLOT UINT32_MAX
@@ -175,8 +204,7 @@ void recorder_slot_close(const struct recorder *r, uint32_t slot, struct recorde
 
 /*
  * Whoever holds the lane's lock and is not its writer yet: the worker that owned it is dead, so its
- * open slots are done:
- * what is in them is all there will ever be. Returns how many there were.
+ * open slots are done: what is in them is all there will ever be. Returns how many there were.
  */
 uint32_t recorder_lane_reap(const struct recorder *r, uint32_t lane);
 
@@ -186,6 +214,8 @@ uint32_t recorder_lane_reap(const struct recorder *r, uint32_t lane);
 struct recorder_hold {
     enum recorder_slot_state state;
     enum recorder_counted counted;
+    uint8_t org_id[16];
+    uint8_t workspace_id[16];
     unsigned budgets_n;
     uint64_t counters_generation;
     struct budget_ref budgets[BUDGETS_PER_CALL_MAX];
@@ -213,10 +243,10 @@ int64_t recorder_remaining_bound(
 int64_t recorder_cost(const struct recorder_open *open, const struct recorder_progress *p);
 
 /*
- * purserd: turns a slot that is done into the entry to book; a worker that died before the end
- * makes
- * it "recovered", or "failed" when it died before anything can have been sent. False when the part written at the opening is damaged (a power cut): *ret holds
- * what is left of it and must not be booked.
+ * purserd: turns a slot that is done into the entry to book; a worker that died before the end makes
+ * it "recovered", or "failed" when it died before anything can have been sent. False when the part
+ * written at the opening is damaged (a power cut): *ret holds what is left of it and must not be
+ * booked.
  */
 bool recorder_slot_read(const struct recorder *r, uint32_t slot, struct ledger_entry *ret);
 /* purserd: writes down in a slot that is done how far the counters got with it. */

@@ -189,6 +189,12 @@ registry_vendor_models(const struct registry *r, const struct registry_provider 
     return (const struct registry_vendor_model *)(const void *)((const char *)r + p->models.off);
 }
 
+static inline const struct price *
+registry_vendor_prices(const struct registry *r, const struct registry_vendor_model *m)
+{
+    return (const struct price *)(const void *)((const char *)r + m->prices.off);
+}
+
 static inline const struct registry_file *
 registry_files(const struct registry *r, const struct registry_runtime *rt)
 {

@@ -117,26 +117,45 @@ fold(struct str word, char to[static REQUEST_WORD_MAX + 1])
     return (struct str){to, n};
 }
 
+/* May fold() make another word of it? Nearly every key is spelled plainly. */
+static bool
+is_odd(struct str word)
+{
+    unsigned odd = 0;
+
+    for (size_t i = 0; i < word.n; i++) {
+        unsigned char c = (unsigned char)word.p[i];
+
+        odd |= c <= ' ' || c >= 0x80 || (c >= 'A' && c <= 'Z');
+    }
+    return odd != 0;
+}
+
+static enum key
+find_key(struct str word)
+{
+    for (int key = KEY_OTHER + 1; key < KEY_COUNT; key++) {
+        if (word.n == key_names[key].n && memcmp(word.p, key_names[key].p, word.n) == 0)
+            return (enum key)key;
+    }
+    return KEY_OTHER;
+}
+
 bool
 request_know_key(struct request_scan *s, struct str word)
 {
-    struct str folded;
     char text[REQUEST_WORD_MAX + 1];
 
     s->key = KEY_OTHER;
     if (word.n > REQUEST_WORD_MAX)
         return true;
-    folded = fold(word, text);
-    for (int key = KEY_OTHER + 1; key < KEY_COUNT; key++) {
-        if (!str_equal(folded, key_names[key]))
-            continue;
-        if (!str_equal(word, key_names[key]))
-            return request_fail(s, REQUEST_KEY_VARIANT);
-        if ((s->seen >> key & 1) != 0)
-            return request_fail(s, REQUEST_KEY_TWICE);
-        s->seen |= 1u << key;
-        s->key = (uint8_t)key;
-    }
+    s->key = (uint8_t)find_key(word);
+    if (s->key == KEY_OTHER)
+        return !is_odd(word) || find_key(fold(word, text)) == KEY_OTHER ||
+            request_fail(s, REQUEST_KEY_VARIANT);
+    if ((s->seen >> s->key & 1) != 0)
+        return request_fail(s, REQUEST_KEY_TWICE);
+    s->seen |= 1u << s->key;
     return true;
 }
 
@@ -160,14 +179,13 @@ find_below(struct str word)
 
 /*
  * A key below the top: nearly all keys of a body are, and are none of ours. Ours begin with one of
- * six letters, to which nothing beyond ASCII folds.
+ * six letters, to which nothing beyond ASCII folds, or with a space before it.
  */
 static enum below
 below_of(struct str word)
 {
     char text[REQUEST_WORD_MAX + 1];
     enum below below;
-    bool odd = false; /* a letter that is not small, or beyond ASCII (or '_') */
 
     if (word.n < 3 || word.n > REQUEST_WORD_MAX)
         return BELOW_OTHER;
@@ -178,6 +196,7 @@ below_of(struct str word)
     case 'f':
     case 'i':
     case 'm':
+    case ' ':
         break;
     default:
         return BELOW_OTHER;
@@ -185,9 +204,7 @@ below_of(struct str word)
     below = find_below(word);
     if (below != BELOW_OTHER)
         return below;
-    for (size_t i = 0; i < word.n; i++)
-        odd |= (word.p[i] & 0x20) == 0 || (unsigned char)word.p[i] >= 0x80;
-    return odd ? find_below(fold(word, text)) : BELOW_OTHER;
+    return is_odd(word) ? find_below(fold(word, text)) : BELOW_OTHER;
 }
 
 bool

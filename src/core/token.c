@@ -1,5 +1,7 @@
 #include "core/token.h"
 
+#include "core/crc32.h"
+
 #include <sodium/crypto_hash_sha256.h>
 
 enum { BODY_DIGITS = 43, CRC_DIGITS = 6 };
@@ -13,48 +15,22 @@ static const struct str prefixes[TOKEN_KIND_COUNT] = {
 
 static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/* Four bits at a time: the gateway does this for every call. */
-static uint32_t
-crc32(const char *p, size_t n)
-{
-    static const uint32_t table[16] = {
-        0x00000000,
-        0x1db71064,
-        0x3b6e20c8,
-        0x26d930ac,
-        0x76dc4190,
-        0x6b6b51f4,
-        0x4db26158,
-        0x5005713c,
-        0xedb88320,
-        0xf00f9344,
-        0xd6d6a3e8,
-        0xcb61b38c,
-        0x9b64c2b0,
-        0x86d3d2d4,
-        0xa00ae278,
-        0xbdbdf21c,
-    };
-    uint32_t crc = 0xffffffff;
-
-    for (size_t i = 0; i < n; i++) {
-        crc ^= (uint8_t)p[i];
-        crc = crc >> 4 ^ table[crc & 15];
-        crc = crc >> 4 ^ table[crc & 15];
-    }
-    return ~crc;
-}
-
 static bool
-is_digit(char c)
+are_digits(const char *p, size_t n)
 {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    static const bool is_digit[256] = {
+        ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true};
+    bool all = true;
+
+    for (size_t i = 0; i < n; i++)
+        all &= is_digit[(unsigned char)p[i]];
+    return all;
 }
 
 static void
 crc_digits(const char *p, size_t n, char ret[static CRC_DIGITS])
 {
-    uint32_t crc = crc32(p, n);
+    uint32_t crc = crc32_of(p, n);
 
     for (int i = CRC_DIGITS - 1; i >= 0; i--) {
         ret[i] = digits[crc % 62];
@@ -103,10 +79,8 @@ token_parse(struct str text, enum token_kind *ret_kind)
 
         if (!str_starts_with(text, prefixes[kind]) || text.n != body + CRC_DIGITS)
             continue;
-        for (size_t i = prefixes[kind].n; i < text.n; i++) {
-            if (!is_digit(text.p[i]))
-                return false;
-        }
+        if (!are_digits(text.p + prefixes[kind].n, BODY_DIGITS + CRC_DIGITS))
+            return false;
         crc_digits(text.p, body, crc);
         if (memcmp(crc, text.p + body, CRC_DIGITS) != 0)
             return false;

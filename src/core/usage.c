@@ -6,9 +6,6 @@
 /* What a string is to us. */
 enum role { ROLE_SKIP, ROLE_KEY, ROLE_WORD };
 
-/* What stands around the text of a delta behind its type: ,"index":0,"delta":{"type": ... "}} */
-enum { TEXT_OVERHEAD = 51 };
-
 #define COUNT(raw) [raw] = {.kind = USAGE_NODE_COUNT, .count = raw}
 
 const struct usage_node usage_count_nodes[USAGE_RAW_N] = {
@@ -58,10 +55,8 @@ usage_estimate(const struct usage *counts, uint64_t text_bytes)
     return estimate;
 }
 
-/* ---- JSON ---- */
-
-static void
-start_document(struct usage_meter *m)
+void
+usage_start_document(struct usage_meter *m)
 {
     m->depth = 0;
     m->skip = 0;
@@ -79,7 +74,7 @@ void
 usage_meter_init(struct usage_meter *m, enum dialect d, bool stream)
 {
     *m = (struct usage_meter){.stream = stream, .line = USAGE_LINE_FIELD, .shape = shapes[d]};
-    start_document(m);
+    usage_start_document(m);
 }
 
 static void
@@ -142,7 +137,7 @@ close_container(struct usage_meter *m)
     if (m->depth > 0)
         return;
     m->shape->end(m);
-    start_document(m);
+    usage_start_document(m);
     m->lost = m->stream && m->shape->words != NULL; /* one a line */
 }
 
@@ -155,8 +150,10 @@ end_key(struct usage_meter *m, struct str word)
     for (unsigned i = 0; i < node->names_n; i++) {
         struct str name = node->names[i].name;
 
-        if (word.n == name.n && word.p[0] == name.p[0] && memcmp(word.p, name.p, name.n) == 0)
+        if (word.n == name.n && word.p[0] == name.p[0] && memcmp(word.p, name.p, name.n) == 0) {
             m->value = node->names[i].node;
+            return;
+        }
     }
 }
 
@@ -276,13 +273,6 @@ feed_number(struct usage_meter *m, char c)
         m->number_bad = true;
 }
 
-static bool
-is_number(const struct usage_meter *m, char c)
-{
-    return (c >= '0' && c <= '9') || c == '-' ||
-        (m->number_active && (c == '.' || c == 'e' || c == 'E' || c == '+'));
-}
-
 /* A byte in a container that does not matter. */
 static void
 feed_skipped(struct usage_meter *m, char c)
@@ -314,180 +304,114 @@ feed_start(struct usage_meter *m, char c)
     }
 }
 
-static void
-feed_structure(struct usage_meter *m, char c)
+static bool
+is_number(const struct usage_meter *m, char c)
 {
-    if (c == '"' && !m->number_active) {
-        start_string(m);
-        return;
-    }
-    if (is_number(m, c)) {
-        feed_number(m, c);
-        return;
-    }
-    if (m->number_active)
-        end_number(m);
-    switch (c) {
-    case '{':
-    case '[':
-        open_container(m, c == '[');
-        break;
-    case '}':
-    case ']':
-        close_container(m);
-        break;
-    case ',':
-        m->expect_key = m->path[m->depth]->kind != USAGE_NODE_ARRAY;
-        m->value = m->path[m->depth]->element;
-        break;
-    case ':':
-        m->expect_key = false;
-        break;
-    case '"':
-        start_string(m);
-        break;
-    default:
-        /* true, false, null: none of ours. */
-        if (!str_is_space(c))
-            m->value = NULL;
-        break;
-    }
+    return (c >= '0' && c <= '9') || c == '-' ||
+        (m->number_active && (c == '.' || c == 'e' || c == 'E' || c == '+'));
 }
 
-/* Returns how many bytes were used: less than n when the rest of the line is only text. */
+/* A number, to its end or the end of what there is. */
 static size_t
-feed_json(struct usage_meter *m, const char *p, size_t n)
+feed_digits(struct usage_meter *m, const char *p, size_t n)
+{
+    size_t i = 0;
+
+    while (i < n && is_number(m, p[i]))
+        feed_number(m, p[i++]);
+    if (i < n)
+        end_number(m);
+    return i;
+}
+
+/* true, false and null are none of ours. */
+static size_t
+feed_literal(struct usage_meter *m, const char *p, size_t n)
+{
+    size_t i = 0;
+
+    while (i < n && p[i] >= 'a' && p[i] <= 'z')
+        i++;
+    if (i > 0 || !str_is_space(p[0]))
+        m->value = NULL;
+    return i > 0 ? i : 1;
+}
+
+/* The rest of a string, and what stands in a container that matters, until it leads elsewhere. */
+static size_t
+feed_structure(struct usage_meter *m, const char *p, size_t n)
+{
+    size_t i = m->number_active ? feed_digits(m, p, n) : 0;
+
+    while (i < n) {
+        char c = p[i];
+
+        if (m->in_string) {
+            i += feed_string(m, p + i, n - i);
+            if (m->skip > 0 || m->line == USAGE_LINE_TEXT)
+                return i;
+            continue;
+        }
+        switch (c) {
+        case '"':
+            start_string(m);
+            i++;
+            break;
+        case ',':
+            m->expect_key = m->path[m->depth]->kind != USAGE_NODE_ARRAY;
+            m->value = m->path[m->depth]->element;
+            i++;
+            break;
+        case ':':
+            m->expect_key = false;
+            i++;
+            break;
+        case '{':
+        case '[':
+            open_container(m, c == '[');
+            i++;
+            if (m->skip > 0)
+                return i;
+            break;
+        case '}':
+        case ']':
+            close_container(m);
+            i++;
+            if (m->depth == 0)
+                return i;
+            break;
+        default:
+            i += is_number(m, c) ? feed_digits(m, p + i, n - i) : feed_literal(m, p + i, n - i);
+            break;
+        }
+    }
+    return i;
+}
+
+size_t
+usage_feed_json(struct usage_meter *m, const char *p, size_t n)
 {
     size_t i = 0;
 
     while (i < n && !m->lost && m->line != USAGE_LINE_TEXT) {
-        if (m->in_string) {
-            i += feed_string(m, p + i, n - i);
-        } else if (m->skip > 0) {
-            i += scan_structure(p + i, n - i);
-            if (i < n)
-                feed_skipped(m, p[i++]);
+        if (m->in_string || (m->depth > 0 && m->skip == 0)) {
+            i += feed_structure(m, p + i, n - i);
         } else if (m->depth == 0) {
             feed_start(m, p[i++]);
         } else {
-            feed_structure(m, p[i++]);
+            i += scan_structure(p + i, n - i);
+            if (i < n)
+                feed_skipped(m, p[i++]);
         }
     }
     return m->lost ? n : i;
-}
-
-/* ---- lines of an event stream ---- */
-
-static void
-end_line(struct usage_meter *m)
-{
-    if (m->line == USAGE_LINE_TEXT) {
-        m->text_bytes += m->line_bytes > TEXT_OVERHEAD ? m->line_bytes - TEXT_OVERHEAD : 1;
-        start_document(m);
-    } else if (m->line == USAGE_LINE_DATA && m->shape->words != NULL) {
-        start_document(m);
-    }
-    m->line = USAGE_LINE_FIELD;
-    m->field_n = 0;
-}
-
-/*
- * The name of a field: "data:" opens what we read, a blank line ends an event, the rest is skipped.
- */
-static void
-feed_field(struct usage_meter *m, char c)
-{
-    static const char name[] = "data:";
-
-    if (c == '\r' && m->field_n == 0)
-        return;
-    if (c == '\n') {
-        if (m->field_n == 0) {
-            m->event_ended = true;
-            if (m->event == USAGE_EVENT_OPEN)
-                m->event = USAGE_EVENT_PASS;
-            start_document(m);
-        }
-        m->field_n = 0;
-    } else if (c != name[m->field_n]) {
-        m->line = USAGE_LINE_SKIP;
-    } else if (name[++m->field_n] == '\0') {
-        m->line = USAGE_LINE_DATA;
-        /* Nobody sends the chunk that is ours together with something else. */
-        if (m->has_data)
-            m->event = USAGE_EVENT_PASS;
-        m->has_data = true;
-    }
-}
-
-/*
- * A whole line of data. Most of a stream's are text, and are told by what they do not hold: faster
- * than parsing them. (The model is taken from the first that names it.)
- */
-static bool
-says_nothing(const struct usage_meter *m, const char *p, size_t n)
-{
-    const struct str *word = m->shape->words;
-
-    if (word == NULL || m->model_n == 0 || n < 2 || (p[0] != '{' && (p[0] != ' ' || p[1] != '{')))
-        return false;
-    for (size_t at = 0; at < n; at++) {
-        struct str rest;
-
-        at += scan_quoted(p + at, n - at);
-        rest = (struct str){p + at, n - at};
-        for (word = m->shape->words; word->p != NULL; word++) {
-            if (!str_starts_with(rest, *word))
-                continue;
-            rest = str_slice(rest, word->n, rest.n);
-            if (!str_starts_with(rest, STR(":null")) && !str_starts_with(rest, STR(": null")))
-                return false;
-            break;
-        }
-    }
-    return true;
-}
-
-size_t
-usage_meter_feed_event(struct usage_meter *m, const char *p, size_t n)
-{
-    size_t i = 0;
-    bool fresh = false; /* at the first byte of a line's data */
-
-    if (m->event_ended) {
-        m->event_ended = m->has_data = false;
-        m->event = USAGE_EVENT_OPEN;
-    }
-    while (i < n && !m->event_ended) {
-        const char *newline;
-        size_t end;
-
-        if (m->line == USAGE_LINE_FIELD) {
-            feed_field(m, p[i++]);
-            fresh = m->line == USAGE_LINE_DATA;
-            continue;
-        }
-        newline = memchr(p + i, '\n', n - i);
-        end = newline == NULL ? n : (size_t)(newline - p);
-        if (m->line == USAGE_LINE_DATA &&
-            !(fresh && newline != NULL && says_nothing(m, p + i, end - i)))
-            i += feed_json(m, p + i, end - i);
-        if (m->line == USAGE_LINE_TEXT)
-            m->line_bytes += end - i;
-        i = end;
-        if (newline != NULL) {
-            end_line(m);
-            i++;
-        }
-    }
-    return i;
 }
 
 void
 usage_meter_feed(struct usage_meter *m, const char *p, size_t n)
 {
     if (!m->stream) {
-        (void)feed_json(m, p, n);
+        (void)usage_feed_json(m, p, n);
         return;
     }
     for (size_t i = 0; i < n;)

@@ -167,4 +167,5 @@ end(struct usage_meter *m)
         m->flags |= USAGE_ERROR;
 }
 
-const struct usage_shape usage_anthropic = {&answer, &event, NULL, take_type, take_usage, end};
+const struct usage_shape usage_anthropic = {&answer, &event,
+    STR_INIT("{\"type\":\"content_block_delta\""), NULL, take_type, take_usage, end};

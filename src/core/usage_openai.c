@@ -208,8 +208,8 @@ static const struct str responses_words[] = {
     STR_INIT("\"response\""), STR_INIT("\"error\""), {NULL, 0}};
 
 const struct usage_shape usage_chat = {
-    &chat_answer, &chat_event, chat_words, take_no_type, take_usage, end_chat};
-const struct usage_shape usage_responses = {
-    &response, &responses_event, responses_words, take_responses_type, take_usage, end_responses};
+    &chat_answer, &chat_event, STR_INIT(""), chat_words, take_no_type, take_usage, end_chat};
+const struct usage_shape usage_responses = {&response, &responses_event, STR_INIT(""),
+    responses_words, take_responses_type, take_usage, end_responses};
 const struct usage_shape usage_embeddings = {
-    &chat_answer, &chat_event, NULL, take_no_type, take_usage, end_embeddings};
+    &chat_answer, &chat_event, STR_INIT(""), NULL, take_no_type, take_usage, end_embeddings};

@@ -40,6 +40,8 @@ struct usage_node {
 struct usage_shape {
     const struct usage_node *answer; /* the root of a whole answer */
     const struct usage_node *event;  /* of one event of a stream */
+    /* How an event begins that carries nothing but a piece of text; empty: there are none. */
+    struct str text_start;
     /*
      * When not NULL: every line of data is an event of its own, and one that holds none of these
      * words (up to the first without text), or null behind them, says nothing new. They stand in quotes, so no text can
@@ -65,6 +67,11 @@ enum usage_line {
     USAGE_LINE_TEXT,  /* in the rest of one that carries nothing but a piece of text */
     USAGE_LINE_SKIP,  /* in a line that says nothing to us */
 };
+
+/* Forgets what was read of an event, or of the whole answer: another begins. */
+void usage_start_document(struct usage_meter *m);
+/* Returns how many bytes were used: less than n when the rest of the line is only text. */
+size_t usage_feed_json(struct usage_meter *m, const char *p, size_t n);
 
 static inline bool
 usage_raw_is_seen(const struct usage_meter *m, enum usage_raw raw)

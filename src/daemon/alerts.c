@@ -22,7 +22,7 @@ struct alerts {
     bool stopping;
     struct budgets_alert queue[QUEUE_MAX];
     size_t first, n;
-    uint64_t dropped;
+    uint64_t dropped; /* for want of room, not told yet */
 };
 
 void
@@ -116,7 +116,7 @@ pause_for(struct alerts *a, int64_t ms)
     bool stopping;
 
     pthread_mutex_lock(&a->lock);
-    while (!a->stopping && pthread_cond_timedwait(&a->changed, &a->lock, &until) == 0)
+    while (!a->stopping && clock_wait(&a->changed, &a->lock, &until) == 0)
         continue;
     stopping = a->stopping;
     pthread_mutex_unlock(&a->lock);
@@ -149,6 +149,7 @@ alerts_main(void *arg)
     pthread_mutex_lock(&a->lock);
     while (!a->stopping) {
         struct budgets_alert x;
+        uint64_t dropped;
 
         if (a->n == 0) {
             pthread_cond_wait(&a->changed, &a->lock);
@@ -157,7 +158,13 @@ alerts_main(void *arg)
         x = a->queue[a->first];
         a->first = (a->first + 1) % QUEUE_MAX;
         a->n--;
+        dropped = a->dropped;
+        a->dropped = 0;
         pthread_mutex_unlock(&a->lock);
+        if (dropped > 0)
+            log_warn("alert",
+                "the webhook is too slow: %llu alerts were not sent (they stay among the events)",
+                (unsigned long long)dropped);
         deliver(a, &x);
         pthread_mutex_lock(&a->lock);
     }

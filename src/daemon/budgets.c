@@ -3,31 +3,29 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "daemon/leases.h"
+#include "daemon/thresholds.h"
 #include "ledger/tally.h"
-#include "store/event_row.h"
 #include "store/limit_row.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LOOK_EVERY_MS = 500, ROLL_EVERY_MS = 3600 * 1000, THRESHOLDS = 4 };
-
-static const int thresholds[THRESHOLDS] = {50, 75, 90, 100};
+enum { LOOK_EVERY_MS = 500, ROLL_EVERY_MS = 3600 * 1000, CLOCK_BACK_MS = 2000 };
 
 /* A budget in force. */
 struct kept {
     struct budget_row row;
     uint32_t slot;
-    bool unsure;         /* its sums must be added up anew */
-    int64_t told_period; /* of told; -1: nothing looked at yet */
-    int told;            /* thresholds told in that period */
+    bool unsure; /* its sums must be added up anew */
+    struct thresholds_told told;
     struct lease lease;
 };
 
 struct budgets {
     struct budgets_options o;
     pthread_t thread;
+    int64_t clock_ahead_ms;   /* of the monotonic clock; the thread's */
     pthread_mutex_t changing; /* one refresh at a time; also guards leases */
     struct leases *leases;    /* NULL: nobody else spends */
     pthread_mutex_t lock;     /* guards what follows */
@@ -89,31 +87,52 @@ ready(void *ctx, const struct edge_budget *placed, size_t n)
     struct load *l = ctx;
 
     for (size_t i = 0; i < n; i++) {
-        l->kept[i] = (struct kept){.row = l->rows[i], .slot = placed[i].slot, .told_period = -1};
+        l->kept[i] =
+            (struct kept){.row = l->rows[i], .slot = placed[i].slot, .told = thresholds_untold};
         if (placed[i].is_new)
             add_up(l->b, &l->kept[i]);
     }
 }
 
-/* What was told stays told. */
+static int
+compare_kept(const void *a, const void *b)
+{
+    const struct kept *const *x = a, *const *y = b;
+
+    return memcmp((*x)->row.id.b, (*y)->row.id.b, sizeof((*x)->row.id.b));
+}
+
+static void
+take_over_one(struct kept *fresh, const struct kept *old)
+{
+    bool same_limit = old->row.limit_nano_usd == fresh->row.limit_nano_usd;
+
+    fresh->unsure = fresh->unsure || old->unsure;
+    /* What only warns is counted for all nodes, what is hard for this one. */
+    if (old->row.hard != fresh->row.hard)
+        fresh->unsure = true;
+    else if (same_limit)
+        fresh->lease = old->lease;
+    /* What was told stays told. */
+    if (same_limit)
+        fresh->told = old->told;
+}
+
 static void
 take_over(const struct budgets *b, struct kept *fresh, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        for (size_t k = 0; k < b->kept_n; k++) {
-            const struct kept *old = &b->kept[k];
+    AUTO_FREE const struct kept **by_id = calloc(b->kept_n + 1, sizeof(*by_id));
 
-            if (!id_equal(old->row.id, fresh[i].row.id))
-                continue;
-            fresh[i].unsure = fresh[i].unsure || old->unsure;
-            fresh[i].lease = old->lease;
-            if (old->row.limit_nano_usd != fresh[i].row.limit_nano_usd)
-                fresh[i].lease = (struct lease){0};
-            else {
-                fresh[i].told = old->told;
-                fresh[i].told_period = old->told_period;
-            }
-        }
+    ENSURE(by_id != NULL);
+    for (size_t i = 0; i < b->kept_n; i++)
+        by_id[i] = &b->kept[i];
+    qsort(by_id, b->kept_n, sizeof(*by_id), compare_kept);
+    for (size_t i = 0; i < n; i++) {
+        const struct kept *wanted = &fresh[i];
+        const struct kept **old = bsearch(&wanted, by_id, b->kept_n, sizeof(*by_id), compare_kept);
+
+        if (old != NULL)
+            take_over_one(&fresh[i], *old);
     }
 }
 
@@ -312,82 +331,47 @@ make_sure(struct budgets *b)
     pthread_mutex_unlock(&b->changing);
 }
 
-struct telling {
-    struct budgets_alert alert;
-    int64_t period;
-    bool is_new;
-};
-
-static enum err
-tell_tx(struct store_tx *tx, void *ctx, struct error *e)
+/* It is looked at again; what the store has by then is not told twice. */
+static void
+untell(struct budgets *b, struct id budget)
 {
-    struct telling *t = ctx;
-    const struct budget_row *r = &t->alert.budget;
-    AUTO_ARENA struct arena a = {0};
-    struct event_row event = {.org = r->org,
-        .workspace = r->workspace,
-        .type = STR("budget.alert"),
-        .created_ms = t->alert.at_ms};
-    enum err err = budget_alert_note(tx, r->id, t->period, t->alert.percent, &t->is_new, e);
-
-    if (err != ERR_OK || !t->is_new)
-        return err;
-    event.json = arena_printf(&a,
-        "{\"percent\":%d,\"period\":\"%.*s\",\"mode\":\"%s\",\"limit_nano_usd\":%lld,"
-        "\"spent_nano_usd\":%lld}",
-        t->alert.percent, STR_ARG(budget_period_name(r->period)), r->hard ? "hard" : "warn",
-        (long long)r->limit_nano_usd, (long long)t->alert.settled_nano);
-    return event_row_append(tx, &event, NULL, e);
-}
-
-/* Only the highest threshold that was passed is told: those below it are old news. */
-static bool
-look_at(struct budgets *b, struct kept *k, int64_t now, struct telling *ret)
-{
-    const struct budget_slot *s = &edge_counters(b->o.edge)->budgets[k->slot];
-    int64_t period = budget_period_number(k->row.period, now), settled;
-    int passed = 0;
-
-    settled = budget_settled(s, now) + budget_elsewhere(s, now);
-    if (k->told_period != period) {
-        k->told_period = period;
-        k->told = 0;
+    pthread_mutex_lock(&b->lock);
+    for (size_t i = 0; i < b->kept_n; i++) {
+        if (id_equal(b->kept[i].row.id, budget))
+            b->kept[i].told = thresholds_untold;
     }
-    while (passed < THRESHOLDS && k->row.limit_nano_usd > 0 &&
-        (__int128)settled * 100 >= (__int128)k->row.limit_nano_usd * thresholds[passed])
-        passed++;
-    if (passed <= k->told)
-        return false;
-    *ret = (struct telling){
-        .alert = {.budget = k->row,
-            .percent = thresholds[passed - 1],
-            .settled_nano = settled,
-            .at_ms = now,
-            .resets_ms =
-                k->row.period == BUDGET_TOTAL ? 0 : budget_period_start(k->row.period, period + 1)},
-        .period = period};
-    k->told = passed;
-    return true;
+    pthread_mutex_unlock(&b->lock);
 }
 
 static void
-tell(struct budgets *b, struct telling *t)
+tell(struct budgets *b, const struct budgets_alert *alert)
 {
+    bool is_new = false;
     struct error e;
 
-    if (store_tx(b->o.store, tell_tx, t, &e) != ERR_OK) {
-        log_warn("budget", "an alert cannot be written down: %s", e.text);
+    if (thresholds_note(b->o.store, alert, &is_new, &e) != ERR_OK) {
+        log_warn("budget", "an alert cannot be written down, it is tried again: %s", e.text);
+        untell(b, alert->budget.id);
         return;
     }
-    if (t->is_new && b->o.alert != NULL)
-        b->o.alert(b->o.alert_ctx, &t->alert);
+    if (is_new && b->o.alert != NULL)
+        b->o.alert(b->o.alert_ctx, alert);
+}
+
+static bool
+look_at(struct budgets *b, struct kept *k, int64_t now, struct budgets_alert *ret)
+{
+    const struct budget_slot *s = &edge_counters(b->o.edge)->budgets[k->slot];
+
+    return thresholds_look(
+        &k->row, budget_settled(s, now) + budget_elsewhere(s, now), now, &k->told, ret);
 }
 
 static void
 watch(struct budgets *b)
 {
     enum { AT_ONCE = 64 };
-    struct telling found[AT_ONCE];
+    struct budgets_alert found[AT_ONCE];
     int64_t now = clock_ms();
     size_t n = 0;
 
@@ -397,6 +381,29 @@ watch(struct budgets *b)
     pthread_mutex_unlock(&b->lock);
     for (size_t i = 0; i < n; i++)
         tell(b, &found[i]);
+}
+
+/*
+ * Sums that belong to a period ahead would count until it comes, and rates until then, too: what was
+ * spent is added up anew for the time that it is now.
+ */
+static void
+look_at_clock(struct budgets *b)
+{
+    const struct counters *c = edge_counters(b->o.edge);
+    int64_t ahead = clock_ms() - clock_monotonic_ms(), back = b->clock_ahead_ms - ahead;
+
+    b->clock_ahead_ms = ahead;
+    if (back < CLOCK_BACK_MS)
+        return;
+    log_warn("budget", "the clock was set back by %.1f s: budgets are added up anew",
+        (double)back / 1000);
+    pthread_mutex_lock(&b->lock);
+    for (size_t i = 0; i < b->kept_n; i++)
+        b->kept[i].unsure = b->any_unsure = true;
+    pthread_mutex_unlock(&b->lock);
+    for (uint32_t i = 0; i < c->header->limits_n && atomic_load(&c->limits[i].serial) != 0; i++)
+        limit_forget(&c->limits[i]);
 }
 
 /* A sum's tag comes round again after 4,096 periods: old ones are cleared long before. */
@@ -419,7 +426,7 @@ rest(struct budgets *b)
     bool stopping;
 
     pthread_mutex_lock(&b->lock);
-    while (!b->stopping && pthread_cond_timedwait(&b->stop, &b->lock, &until) == 0)
+    while (!b->stopping && clock_wait(&b->stop, &b->lock, &until) == 0)
         continue;
     stopping = b->stopping;
     pthread_mutex_unlock(&b->lock);
@@ -433,6 +440,7 @@ keeper_main(void *arg)
     int64_t rolled_ms = clock_monotonic_ms();
 
     while (rest(b)) {
+        look_at_clock(b);
         refresh_if_due(b);
         make_sure(b);
         pthread_mutex_lock(&b->changing);
@@ -455,6 +463,7 @@ budgets_open(const struct budgets_options *o, struct budgets **ret, struct error
 
     ENSURE(b != NULL);
     b->o = *o;
+    b->clock_ahead_ms = clock_ms() - clock_monotonic_ms();
     pthread_mutex_init(&b->changing, NULL);
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->stop, NULL);

@@ -105,7 +105,7 @@ rest(struct checkpoints *c)
     bool stopping;
 
     pthread_mutex_lock(&c->lock);
-    while (!c->stopping && pthread_cond_timedwait(&c->stop, &c->lock, &until) == 0)
+    while (!c->stopping && clock_wait(&c->stop, &c->lock, &until) == 0)
         continue;
     stopping = c->stopping;
     pthread_mutex_unlock(&c->lock);

@@ -1,8 +1,8 @@
 /*
  * A long-running program that the supervisor keeps alive: started in a process group of its own (so
  * that Ctrl-C reaches only the supervisor), told to end when the supervisor dies, started again
- * with
- * growing pauses when it ends by itself.
+ * when it ends by itself: at once, with pauses that grow to ten seconds when it dies within two
+ * seconds of its starts.
  */
 #ifndef DAEMON_CHILD_H
 #define DAEMON_CHILD_H

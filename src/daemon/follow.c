@@ -197,13 +197,12 @@ keys_main(void *arg)
                                   : compare_platform_keys(f, &e);
         if (err != ERR_OK)
             log_warn("purserd", "another node's platform keys are looked at again: %s", e.text);
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += AGAIN_S;
+        until = clock_deadline(AGAIN_S * 1000);
         pthread_mutex_lock(&f->lock);
         if (err == ERR_OK)
             continue;
         f->keys_due = due > f->keys_due ? due : f->keys_due;
-        while (!f->stopping && pthread_cond_timedwait(&f->changed, &f->lock, &until) == 0)
+        while (!f->stopping && clock_wait(&f->changed, &f->lock, &until) == 0)
             continue;
     }
     pthread_mutex_unlock(&f->lock);
@@ -219,7 +218,10 @@ take_id(const struct follow *f, enum store_change change, struct str key)
         return true;
     if (change == STORE_CHANGE_WISH)
         return api_wishes_changed(f->api, id);
-    api_events_changed(f->api, id);
+    if (change == STORE_CHANGE_EVENT)
+        api_events_changed(f->api, id);
+    else
+        budgets_recount(f->budgets, id); /* a call of this org was corrected */
     return true;
 }
 
@@ -238,7 +240,7 @@ take_change(void *ctx, enum store_change change, struct str key)
     if (change == STORE_CHANGE_BUDGETS || change == STORE_CHANGE_ANY)
         budgets_refresh_soon(f->budgets);
     if (change == STORE_CHANGE_BUDGETS)
-        return true;
+        return take_id(f, change, key);
     if (change == STORE_CHANGE_ANY && !api_wishes_changed(f->api, (struct id){0}))
         return false;
     if (change != STORE_CHANGE_TOKEN)

@@ -8,9 +8,13 @@
 enum {
     AT_ONCE = 64,
     RENEW_MS = 1000,       /* how often the other nodes are looked at */
-    ASK_AGAIN_MS = 2000,   /* for one budget */
-    SINCE_MS = 15 * 1000,  /* who was not heard for so long is not waited for */
-    YOUNG_MS = 5000,       /* a period in which some clock may not have begun */
+    ASK_AGAIN_MS = 2000,   /* for one budget, when something changed here */
+    ASK_ANYWAY_MS = 10000, /* others may have given something back */
+    WISH_MS = 10 * 1000,   /* a refused call comes again within that time */
+    TURN_MS = 2500,        /* before what it was granted for it goes to another node's */
+    RECENT_MS = 15 * 1000, /* who was not heard for so long is not waited for */
+    /* A period in which some clock may not have begun: two that are off, each to its side. */
+    YOUNG_MS = 2 * BUDGET_LEASE_CLOCK_OFF_MS + 1000,
     SHARE = 8,             /* of the limit is kept free here, 1/SHARE */
     MARGIN_MS = 60 * 1000, /* for clocks that differ */
 };
@@ -27,10 +31,9 @@ struct leases {
     int64_t away_ms;
     int64_t looked_ms;  /* monotonic; 0: not yet */
     int64_t renewed_ms; /* the last time that the store took it */
-    bool reachable, alone;
-    struct arena arena; /* of wanted */
-    struct budget_lease_wanted *wanted;
-    size_t wanted_n;
+    bool reachable, told;
+    struct arena arena; /* of others */
+    struct budget_lease_others others;
     struct asked asked[AT_ONCE];
     size_t asked_n;
 };
@@ -44,6 +47,9 @@ leases_new(struct store *s, int64_t away_ms)
         return NULL;
     l->store = s;
     l->away_ms = away_ms;
+    l->reachable = true;
+    /* What an earlier purserd was granted holds for so long, too. */
+    l->renewed_ms = clock_monotonic_ms();
     arena_init(&l->arena);
     return l;
 }
@@ -60,12 +66,9 @@ static enum err
 renew_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct leases *l = ctx;
-    int64_t now = clock_ms();
-    /* We may go on for away_ms without the store, and the gateway as long without us. */
-    int64_t until = now + 2 * l->away_ms + MARGIN_MS;
 
-    return budget_lease_renew(
-        tx, until, now - SINCE_MS, &l->arena, &l->wanted, &l->wanted_n, &l->alone, e);
+    /* We may go on for away_ms without the store, and the gateway as long without us. */
+    return budget_lease_renew(tx, 2 * l->away_ms + MARGIN_MS, RECENT_MS, &l->arena, &l->others, e);
 }
 
 void
@@ -74,15 +77,22 @@ leases_begin(struct leases *l)
     int64_t now = clock_monotonic_ms();
     struct error e;
 
-    if (l == NULL || (l->looked_ms != 0 && now - l->looked_ms < RENEW_MS))
+    if (l == NULL)
+        return;
+    l->others.lapsed = false;
+    if (l->looked_ms != 0 && now - l->looked_ms < RENEW_MS)
         return;
     arena_done(&l->arena);
     arena_init(&l->arena);
-    l->wanted_n = 0;
+    l->others = (struct budget_lease_others){.wanted = NULL};
     l->looked_ms = now;
     l->reachable = store_tx(l->store, renew_tx, l, &e) == ERR_OK;
     if (l->reachable)
         l->renewed_ms = now;
+    else if (!l->told)
+        log_warn("budget", "the shares of this node stay as they are until the store takes it: %s",
+            e.text);
+    l->told = !l->reachable;
 }
 
 /* Does another node wait for it, which goes before us if we wait, too? */
@@ -91,9 +101,11 @@ is_wanted(const struct leases *l, struct id budget, bool by_us)
 {
     struct id self = store_node(l->store);
 
-    for (size_t i = 0; i < l->wanted_n; i++) {
-        if (id_equal(l->wanted[i].budget, budget) &&
-            (!by_us || memcmp(l->wanted[i].node.b, self.b, sizeof(self.b)) < 0))
+    for (size_t i = 0; i < l->others.wanted_n; i++) {
+        const struct budget_lease_wanted *w = &l->others.wanted[i];
+
+        if (id_equal(w->budget, budget) &&
+            (!by_us || memcmp(w->node.b, self.b, sizeof(self.b)) < 0))
             return true;
     }
     return false;
@@ -125,6 +137,10 @@ leases_end(struct leases *l)
             struct asked *x = &l->asked[i];
 
             x->lease->known = true;
+            if (x->held > x->ask.lease && x->lease->waits) {
+                x->lease->waits = false;
+                x->lease->granted_ms = clock_monotonic_ms();
+            }
             budget_set_elsewhere(x->slot, x->ask.now_ms, x->elsewhere);
             budget_set_lease(x->slot, x->held);
         }
@@ -135,12 +151,13 @@ leases_end(struct leases *l)
 }
 
 /*
- * What is given up is taken from the gateway first, and what it has committed by then is looked at
- * afterwards: the store never hears of less than what may be spent.
+ * The store is asked for wished; what is above keep may have to be given up. It is taken from the
+ * gateway first, and what it has committed by then is looked at afterwards: the store never hears of
+ * less than what may be spent.
  */
 static void
-ask(struct leases *l, const struct budget_row *row, struct budget_slot *slot, struct lease *lease,
-    int64_t wished, bool wanted)
+ask_for(struct leases *l, const struct budget_row *row, struct budget_slot *slot,
+    struct lease *lease, int64_t wished, int64_t keep, bool wanted)
 {
     int64_t now = clock_ms(), lowered = atomic_load(&slot->lease_nano);
     struct asked *x;
@@ -148,8 +165,8 @@ ask(struct leases *l, const struct budget_row *row, struct budget_slot *slot, st
     if (l->asked_n == AT_ONCE)
         leases_end(l);
     x = &l->asked[l->asked_n++];
-    if (wished < lowered) {
-        lowered = wished;
+    if (keep < lowered) {
+        lowered = keep;
         budget_set_lease(slot, lowered);
     }
     lease->asked_ms = clock_monotonic_ms();
@@ -166,40 +183,58 @@ ask(struct leases *l, const struct budget_row *row, struct budget_slot *slot, st
             .wanted = wanted}};
 }
 
+static void
+ask(struct leases *l, const struct budget_row *row, struct budget_slot *slot, struct lease *lease,
+    int64_t wished, bool wanted)
+{
+    ask_for(l, row, slot, lease, wished, wished, wanted);
+}
+
 void
 leases_see(
     struct leases *l, const struct budget_row *row, struct budget_slot *slot, struct lease *lease)
 {
     int64_t now = clock_ms(), committed, held, share = row->limit_nano_usd / SHARE;
     int64_t period = budget_period_number(row->period, now), mono = clock_monotonic_ms();
-    bool young, due, by_us;
+    bool young, due, long_ago, has_wish, has_turn, by_us;
 
     if (l == NULL || !row->hard)
         return;
-    if (!l->reachable) {
-        if (l->renewed_ms != 0 && mono - l->renewed_ms > l->away_ms) {
-            budget_set_lease(slot, 0);
-            lease->known = false;
-        }
-        return;
+    if (l->others.lapsed || (!l->reachable && mono - l->renewed_ms > l->away_ms)) {
+        budget_set_lease(slot, 0);
+        lease->known = false;
     }
+    if (!l->reachable)
+        return;
     young =
         row->period != BUDGET_TOTAL && now - budget_period_start(row->period, period) < YOUNG_MS;
     due = mono - lease->asked_ms >= ASK_AGAIN_MS;
-    by_us = atomic_exchange(&slot->wanted, 0) != 0;
+    long_ago = mono - lease->asked_ms >= ASK_ANYWAY_MS;
+    if (atomic_exchange(&slot->wanted, 0) != 0) {
+        lease->waits = true;
+        lease->wish_ends_ms = mono + WISH_MS;
+    }
+    has_wish = mono < lease->wish_ends_ms;
+    by_us = has_wish && lease->waits;
     held = atomic_load(&slot->lease_nano);
     committed = budget_committed(slot, now);
-    if (lease->known && !young && held > committed && is_wanted(l, row->id, by_us))
+    has_turn = has_wish && mono - lease->granted_ms < TURN_MS;
+    if (lease->known && !young && !has_turn && held > committed && is_wanted(l, row->id, by_us))
         ask(l, row, slot, lease, committed, by_us);
-    else if (by_us || (l->alone && held < row->limit_nano_usd && (due || !lease->known)))
-        ask(l, row, slot, lease, row->limit_nano_usd, by_us);
     else if (!lease->known)
-        ask(l, row, slot, lease, held > committed + share ? held : committed + share, false);
-    else if (!due || l->alone)
+        /* The limit may be another one: then the part that is held is not what it was. */
+        ask_for(l, row, slot, lease,
+            l->others.alone || by_us       ? row->limit_nano_usd
+                : held > committed + share ? held
+                                           : committed + share,
+            committed, by_us);
+    else if (by_us || (l->others.alone && held < row->limit_nano_usd && long_ago))
+        ask(l, row, slot, lease, row->limit_nano_usd, by_us);
+    else if (!due || l->others.alone)
         return;
-    else if (held - committed > 2 * share && !young)
+    else if (held - committed > 2 * share && !young && !has_wish)
         ask(l, row, slot, lease, committed + share, false);
-    else if (held - committed < share / 2 && committed != lease->committed)
+    else if (held - committed < share / 2 && (committed != lease->committed || long_ago))
         ask(l, row, slot, lease, committed + share, false);
     else if (budget_settled(slot, now) != lease->settled)
         ask(l, row, slot, lease, held, false);

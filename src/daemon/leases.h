@@ -12,6 +12,9 @@
 struct lease {
     bool known;                 /* the store has told it since we run */
     int64_t asked_ms;           /* monotonic */
+    int64_t wish_ends_ms;       /* monotonic; a refused call is to come again until then */
+    bool waits;                 /* and would be refused again */
+    int64_t granted_ms;         /* monotonic: when there was more for it */
     int64_t committed, settled; /* as it was then */
 };
 

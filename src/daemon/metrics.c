@@ -171,6 +171,13 @@ add_tokens(const struct series *s, struct buf *out)
 }
 
 static void
+add_searches(const struct series *s, struct buf *out)
+{
+    add_labels(out, "purser_web_searches_total", s);
+    buf_addf(out, "} %lld\n", (long long)s->tokens.web_searches);
+}
+
+static void
 add_cost(const struct series *s, struct buf *out)
 {
     for (int c = 0; c < LEDGER_CERTAINTY_COUNT; c++) {
@@ -217,6 +224,10 @@ metrics_render(struct metrics *m, struct buf *out)
     metrics_head(out, "purser_tokens_total", "counter", "Tokens booked since the start.");
     for (size_t i = 0; i < m->n; i++)
         add_tokens(&m->series[i], out);
+    metrics_head(out, "purser_web_searches_total", "counter",
+        "Searches that vendors made by themselves, booked since the start.");
+    for (size_t i = 0; i < m->n; i++)
+        add_searches(&m->series[i], out);
     metrics_head(out, "purser_cost_usd_total", "counter", "Cost booked since the start.");
     for (size_t i = 0; i < m->n; i++)
         add_cost(&m->series[i], out);

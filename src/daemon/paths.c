@@ -1,10 +1,13 @@
 #include "daemon/paths.h"
 
 #include "base/cleanup.h"
+#include "base/ids.h"
+#include "core/num.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <sys/file.h>
@@ -12,7 +15,7 @@
 #include <unistd.h>
 
 /* Leaves room for our sockets' names below RUN, within the 108 bytes of a socket's path. */
-enum { RUN_PATH_MAX = 88, DIRECTORY_MODE = 0711 };
+enum { RUN_PATH_MAX = 88, DIRECTORY_MODE = 0711, LEFT_OVER_MS = 2000 };
 
 /*
  * mkdir -p: parents as the umask of a shell would make them, the last one with our mode. what is
@@ -215,28 +218,68 @@ paths_open(const struct settings *s, struct paths *ret, struct error *e)
     return err;
 }
 
+/* What stands in the lock file, in the place of a pid that cannot be read "unknown". */
+static void
+read_holder(int fd, char ret[static 24])
+{
+    ssize_t n = pread(fd, ret, 23, 0);
+
+    ret[n < 0 ? 0 : n] = '\0';
+    ret[strcspn(ret, "\n")] = '\0';
+    if (ret[0] == '\0')
+        memcpy(ret, "unknown", sizeof("unknown"));
+}
+
+static bool
+is_gone(const char *pid_text)
+{
+    uint64_t pid;
+
+    return num_parse_u64(str_from_cstr(pid_text), &pid) && pid > 0 && pid <= INT_MAX &&
+        kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+}
+
+/*
+ * Locks fd: 0, or errno, and who has it. A purserd that was killed may leave a child behind that has
+ * not become its own program yet and holds the lock for so long.
+ */
+static int
+lock_or_wait(int fd, char ret_holder[static 24])
+{
+    const struct timespec pause = {.tv_nsec = 10000000};
+    int64_t until = clock_monotonic_ms() + LEFT_OVER_MS;
+
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int error = errno;
+
+        read_holder(fd, ret_holder);
+        if (error != EWOULDBLOCK || clock_monotonic_ms() >= until || !is_gone(ret_holder))
+            return error;
+        nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
 enum err
 paths_lock(const struct paths *p, int *ret_fd, struct error *e)
 {
     char path[sizeof(p->state) + 8], pid[24] = "";
     AUTO_CLOSE int fd = -1;
-    int n;
+    int n, error;
 
     snprintf(path, sizeof(path), "%s/lock", p->state);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return fail_errno(e, ERR_STATE_UNUSABLE, "the lock file %s cannot be opened", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK)
-            return fail_errno(e, ERR_STATE_UNUSABLE, "%s cannot be locked", path);
-        if (pread(fd, pid, sizeof(pid) - 1, 0) < 0)
-            pid[0] = '\0';
-        pid[strcspn(pid, "\n")] = '\0';
+    error = lock_or_wait(fd, pid);
+    if (error == EWOULDBLOCK)
         return fail(e, ERR_STATE_LOCKED,
             "another purserd (pid %s) runs on the state directory %s: stop it, or take another "
-            "with "
-            "--state",
-            pid[0] == '\0' ? "unknown" : pid, p->state);
+            "with --state",
+            pid, p->state);
+    if (error != 0) {
+        errno = error;
+        return fail_errno(e, ERR_STATE_UNUSABLE, "%s cannot be locked", path);
     }
     n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
     if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)n, 0) != n)

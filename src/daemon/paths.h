@@ -25,7 +25,7 @@ enum err paths_open(const struct settings *s, struct paths *ret, struct error *e
 
 /*
  * The lock that makes a purserd the only one on its STATE; it holds as long as the descriptor is
- * open. ERR_STATE_LOCKED names the pid that has it.
+ * open. What a killed purserd left behind is waited for. ERR_STATE_LOCKED names the pid that has it.
  */
 enum err paths_lock(const struct paths *p, int *ret_fd, struct error *e) MUST_CHECK;
 

@@ -49,7 +49,7 @@ rest(struct retention *r, int64_t ms)
     bool stopping;
 
     pthread_mutex_lock(&r->lock);
-    while (!r->stopping && pthread_cond_timedwait(&r->stop, &r->lock, &until) == 0)
+    while (!r->stopping && clock_wait(&r->stop, &r->lock, &until) == 0)
         continue;
     stopping = r->stopping;
     pthread_mutex_unlock(&r->lock);

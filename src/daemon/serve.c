@@ -539,6 +539,21 @@ log_start(const struct serve *s)
 }
 
 static void
+resize_recorder(struct serve *s, int64_t slots)
+{
+    struct error e;
+
+    if (slots == s->settings.recorder_slots)
+        return;
+    s->settings.recorder_slots = slots;
+    if (drain_resize(s->drain, (uint32_t)slots, &e) != ERR_OK)
+        log_error("purserd", "the recorder keeps its size: %s", e.text);
+    else
+        log_info("purserd", "the recorder is to hold %lld calls and holds %u", (long long)slots,
+            drain_status(s->drain).slots);
+}
+
+static void
 reload_settings(struct serve *s)
 {
     const struct setting *changed;
@@ -550,6 +565,7 @@ reload_settings(struct serve *s)
         return;
     }
     log_set_level(settings_log_level(&fresh));
+    resize_recorder(s, fresh.recorder_slots);
     if (vault_reload(s->vault, &e) != ERR_OK)
         log_error("purserd", "the keyring stays as it was: %s", e.text);
     changed = settings_restart_needed(&s->settings, &fresh);

@@ -85,7 +85,7 @@ static const struct setting table[] = {
     {"uid_first", SETTING_INT, AT(uid_first), "200000", 1000, 2000000000, .argument = "UID",
         .help = "first uid of agents, when started by root"},
     {"recorder_slots", SETTING_INT, AT(recorder_slots), "65536", 64, 16777216, .argument = "N",
-        .help = "calls that can be open or not yet booked at the same time"},
+        .reloadable = true, .help = "calls that can be open or not yet booked at the same time"},
     {"recorder_sync_ms", SETTING_INT, AT(recorder_sync_ms), "1000", 10, 3600000, .argument = "MS",
         .help = "how often the recorder is synced to disk: what a power cut can take"},
     {"policy_max_age", SETTING_INT, AT(policy_max_age_s), "86400", 1, 31536000,

@@ -257,6 +257,11 @@ counters_file_budget(struct counters_file *f, const struct counters_budget *b, u
     uint32_t slot = 0;
     bool found = map_get(&f->budgets.map, b->id, &slot);
 
+    /* The default budget got another period: nothing that was counted means anything. */
+    if (found && f->counters.budgets[slot].period != b->period) {
+        counters_file_budget_drop(f, b->id);
+        found = false;
+    }
     if (found) {
         struct budget_slot *s = &f->counters.budgets[slot];
 

@@ -79,7 +79,7 @@ static enum err
 wait_for_fetch(struct edge *g, uint64_t before, const struct timespec *until, struct error *e)
 {
     while (g->served_n == before) {
-        if (pthread_cond_timedwait(&g->served, &g->lock, until) != 0)
+        if (clock_wait(&g->served, &g->lock, until) != 0)
             return fail(e, ERR_GATEWAY_UNUSABLE,
                 "nginx did not take its new configuration within %d s: its error log says why",
                 RELOAD_WAIT_MS / 1000);
@@ -99,7 +99,7 @@ wait_for_workers(const pid_t *workers, size_t n, const struct timespec *until, s
         while (gateway_worker_accepts(workers[i])) {
             struct timespec now;
 
-            clock_gettime(CLOCK_REALTIME, &now);
+            clock_gettime(CLOCK_MONOTONIC, &now);
             if (now.tv_sec >= until->tv_sec)
                 return fail(e, ERR_GATEWAY_UNUSABLE, "nginx's old workers go on taking calls");
             nanosleep(&pause, NULL);
@@ -114,14 +114,12 @@ reload_gateway(struct edge *g, struct error *e)
 {
     pid_t master = gateway_master(g->o.run_dir), workers[GATEWAY_WORKERS_MAX];
     size_t workers_n = master == 0 ? 0 : gateway_workers(master, workers);
-    struct timespec until;
+    const struct timespec until = clock_deadline(RELOAD_WAIT_MS);
     enum err err = ERR_OK;
     uint64_t before;
 
     if (master == 0)
         return ERR_OK; /* it reads the new configuration when it starts */
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += RELOAD_WAIT_MS / 1000;
     pthread_mutex_lock(&g->lock);
     before = g->served_n;
     if (kill(master, SIGHUP) == -1)
@@ -445,14 +443,12 @@ resolver_main(void *arg)
     struct edge *g = arg;
 
     for (;;) {
-        struct timespec until;
+        const struct timespec until = clock_deadline(RESOLVE_MS);
         struct error e;
         bool stopping;
 
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += RESOLVE_MS / 1000;
         pthread_mutex_lock(&g->lock);
-        while (!g->stopping && pthread_cond_timedwait(&g->stop_resolver, &g->lock, &until) == 0)
+        while (!g->stopping && clock_wait(&g->stop_resolver, &g->lock, &until) == 0)
             continue;
         stopping = g->stopping;
         pthread_mutex_unlock(&g->lock);

@@ -68,6 +68,13 @@ render_head(const struct edge_options *o, struct buf *out)
         "  client_header_timeout 20s;\n"
         "  client_body_timeout 30s;\n"
         "  send_timeout 60s;\n"
+        /*
+         * What an open stream holds is this and little more. The heads of Claude Code and Codex fit
+         * into 2 KiB; whoever sends more gets a large buffer. A usual call fills the pool; in three
+         * smaller ones nginx would look at each for every few bytes that it needs.
+         */
+        "  client_header_buffer_size 2k;\n"
+        "  request_pool_size 13824;\n"
         "  large_client_header_buffers 8 32k;\n",
         STR_ARG(o->log_dir));
 }
@@ -127,17 +134,21 @@ static const struct call_path {
     {LLM "/openai/v1/embeddings", "call", DIALECT_OPENAI_EMBEDDINGS, "/embeddings"},
 };
 
-/* Whose client it is, which way it came and whose bill it is: not the vendor's to know or choose. */
-static const char *const dropped_headers[] = {"Accept-Encoding", "Cookie", "Content-Encoding",
-    "Proxy-Authorization", "OpenAI-Organization", "OpenAI-Project", "chatgpt-account-id",
-    "anthropic-organization-id", "anthropic-workspace-id", "x-goog-user-project", "Forwarded",
-    "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port",
-    "X-Forwarded-Prefix", "X-Forwarded-Server", "X-Real-IP", "X-Client-IP", "True-Client-IP",
-    "CF-Connecting-IP", "Fly-Client-IP"};
+/*
+ * The agent's credential, whose client it is, which way it came and whose bill it is: not the
+ * vendor's to know or choose.
+ */
+static const char *const dropped_headers[] = {"x-api-key", "api-key", "x-goog-api-key",
+    "Authorization", "Accept-Encoding", "Cookie", "Content-Encoding", "Proxy-Authorization",
+    "OpenAI-Organization", "OpenAI-Project", "chatgpt-account-id", "anthropic-organization-id",
+    "anthropic-workspace-id", "x-goog-user-project", "Forwarded", "Via", "X-Forwarded-For",
+    "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Prefix",
+    "X-Forwarded-Server", "X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP",
+    "Fly-Client-IP"};
 
 /*
- * How a call is passed on. The credential headers of the agent never go upstream; what was scanned
- * as JSON in UTF-8 is read as that, and nothing else.
+ * How a call is passed on. The credential headers of the agent never go upstream, and the vendor's
+ * own is a line behind Host; what was scanned as JSON in UTF-8 is read as that, and nothing else.
  */
 static void
 render_pass(enum dialect d, bool tls, struct buf *out)
@@ -148,11 +159,7 @@ render_pass(enum dialect d, bool tls, struct buf *out)
         "      error_page 400 403 405 408 411 413 414 500 501 503 @error_%.*s;\n"
         "      error_page 502 504 @again_%.*s;\n"
         "      proxy_pass $purser_url;\n"
-        "      proxy_set_header Host $purser_host;\n"
-        "      proxy_set_header x-api-key $purser_x_api_key;\n"
-        "      proxy_set_header api-key $purser_api_key;\n"
-        "      proxy_set_header x-goog-api-key $purser_x_goog_api_key;\n"
-        "      proxy_set_header Authorization $purser_authorization;\n"
+        "      proxy_set_header Host $purser_host$purser_key_header$purser_key;\n"
         "      proxy_set_header Connection \"\";\n"
         "      proxy_set_header Content-Type application/json;\n",
         STR_ARG(dialect), STR_ARG(dialect));
@@ -205,8 +212,7 @@ render_calls(const struct edge_options *o, bool tls, struct buf *out)
             "    # A vendor gives no orders to this proxy: a redirect would be a call without a "
             "slot.\n"
             "    proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate\n"
-            "      X-Accel-Buffering X-Accel-Charset;\n"
-            "    add_header x-purser-call-id $purser_call_id always;\n"));
+            "      X-Accel-Buffering X-Accel-Charset;\n"));
     for (size_t i = 0; i < sizeof(call_paths) / sizeof(call_paths[0]); i++) {
         const struct call_path *p = &call_paths[i];
 
@@ -303,7 +309,8 @@ render_server(const struct edge_options *o, const struct routes *routes, struct 
         buf_addf(out,
             "    ssl_certificate \"%.*s\";\n"
             "    ssl_certificate_key \"%.*s\";\n"
-            "    ssl_protocols TLSv1.2 TLSv1.3;\n",
+            "    ssl_protocols TLSv1.2 TLSv1.3;\n"
+            "    ssl_buffer_size 4k;\n",
             STR_ARG(o->tls_cert), STR_ARG(o->tls_key));
     render_calls(o, any_tls(routes), out);
     if (o->stream_socket.n > 0)

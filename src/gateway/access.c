@@ -5,14 +5,13 @@
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/sha.h>
 
-/* A chunked body may be no larger than this: it is read into memory before its size is known. */
-enum { CHUNKED_BODY_MAX = 4 << 20 };
-
 /* The context is wiped by internal redirects; its clean-up entry is not. */
 static void
 ngx_http_purser_ctx_cleanup(void *data)
 {
     ngx_http_purser_close(data);
+    ngx_http_purser_upload_end(data);
+    ngx_http_purser_stream_done(data);
 }
 
 ngx_http_purser_ctx_t *
@@ -33,6 +32,7 @@ ngx_http_purser_get_ctx(ngx_http_request_t *r)
 static void
 ngx_http_purser_new_call_id(uint8_t id[static 16], u_char text[static 36])
 {
+    static const u_char hex[] = "0123456789abcdef";
     uint64_t ms = (uint64_t)ngx_http_purser_now_ms();
     u_char *p = text;
 
@@ -44,7 +44,8 @@ ngx_http_purser_new_call_id(uint8_t id[static 16], u_char text[static 36])
     for (int i = 0; i < 16; i++) {
         if (i == 4 || i == 6 || i == 8 || i == 10)
             *p++ = '-';
-        p = ngx_hex_dump(p, &id[i], 1);
+        *p++ = hex[id[i] >> 4];
+        *p++ = hex[id[i] & 0x0f];
     }
 }
 
@@ -175,7 +176,7 @@ ngx_http_purser_check_head(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx)
         return REFUSAL_METHOD_NOT_ALLOWED;
     if (ngx_http_purser_body_is_encoded(r))
         return REFUSAL_COMPRESSED_BODY;
-    return REFUSAL_NONE;
+    return ngx_http_purser_upload_begin(r, ctx);
 }
 
 /* What is wrong with the body; a tool that cannot be given by its name. */
@@ -208,12 +209,10 @@ ngx_http_purser_scan_body(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx, str
         if (ngx_buf_special(in->buf)) /* the empty end of a chunked body */
             continue;
         if (!ngx_buf_in_memory(in->buf) || in->buf->in_file)
-            return r->headers_in.chunked ? REFUSAL_LENGTH_REQUIRED : REFUSAL_REQUEST_TOO_LARGE;
+            return REFUSAL_REQUEST_TOO_LARGE;
         ctx->body_bytes += (size_t)(in->buf->last - in->buf->pos);
         (void)request_scan_feed(scan, (char *)in->buf->pos, (size_t)(in->buf->last - in->buf->pos));
     }
-    if (r->headers_in.chunked && ctx->body_bytes > CHUNKED_BODY_MAX)
-        return REFUSAL_LENGTH_REQUIRED;
     if (request_scan_finish(scan) != REQUEST_OK) {
         *ret_detail = ngx_http_purser_problem(r, scan);
         return request_problem_is_price(scan->problem) ? REFUSAL_TOOL_NOT_PRICED

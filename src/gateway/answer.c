@@ -21,11 +21,25 @@ ngx_http_purser_add_header(ngx_http_request_t *r, struct str key, struct str val
 }
 
 ngx_int_t
+ngx_http_purser_add_id(ngx_http_request_t *r, const ngx_http_purser_ctx_t *ctx)
+{
+    struct str id = {(char *)ctx->call_id_text, sizeof(ctx->call_id_text)};
+
+    if (ngx_http_purser_add_header(r, STR("x-purser-call-id"), id) != NGX_OK)
+        return NGX_ERROR;
+    return ngx_http_purser_add_header(
+        r, ctx->dialect == DIALECT_ANTHROPIC ? STR("request-id") : STR("x-request-id"), id);
+}
+
+ngx_int_t
 ngx_http_purser_send_json(ngx_http_request_t *r, ngx_uint_t status, ngx_buf_t *b)
 {
+    ngx_http_purser_ctx_t *ctx = ngx_http_purser_get_ctx(r);
     ngx_chain_t out = {.buf = b};
     ngx_int_t rc;
 
+    if (ctx != NULL && ngx_http_purser_add_id(r, ctx) != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     b->last_buf = 1;
     b->last_in_chain = 1;
     r->err_status = 0;
@@ -79,10 +93,7 @@ ngx_http_purser_refuse(
         ngx_http_purser_add_header(
             r, STR("x-should-retry"), may_retry ? STR("true") : STR("false")) != NGX_OK ||
         ((may_retry || (ctx != NULL && ctx->retry_after_ms > 0)) &&
-            ngx_http_purser_add_retry_after(r, ctx) != NGX_OK) ||
-        (id.n > 0 &&
-            ngx_http_purser_add_header(
-                r, d == DIALECT_ANTHROPIC ? STR("request-id") : STR("x-request-id"), id) != NGX_OK))
+            ngx_http_purser_add_retry_after(r, ctx) != NGX_OK))
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     return ngx_http_purser_send_json(r, (ngx_uint_t)refusal_status(refusal, d), b);
 }
@@ -171,7 +182,8 @@ ngx_http_purser_error_handler(ngx_http_request_t *r)
             ctx->retry_after_ms = FAILED_RETRY_MS;
         break;
     case NGX_HTTP_REQUEST_ENTITY_TOO_LARGE:
-        refusal = r->headers_in.chunked ? REFUSAL_LENGTH_REQUIRED : REFUSAL_REQUEST_TOO_LARGE;
+        refusal = r->headers_in.content_length == NULL ? REFUSAL_LENGTH_REQUIRED
+                                                       : REFUSAL_REQUEST_TOO_LARGE;
         break;
     case NGX_HTTP_LENGTH_REQUIRED:
         refusal = REFUSAL_LENGTH_REQUIRED;

@@ -3,9 +3,9 @@
  * target, a key, a slot of the recorder and a bound of its own.
  *
  * After 401, 403 and 429 another key of the same vendor comes next, after everything else the next
- * target: 5xx, no connection, a connection lost before the first byte of an answer. The last may
- * have been served all the same, so it is booked with its bound; it is never sent twice to the same
- * place. A time-out is not tried again: whoever waited so long has no more time.
+ * target: 5xx, no connection, a connection lost before the first byte of an answer. A call that was
+ * wholly sent may have been served all the same, so it is booked with its bound; it is never sent
+ * twice to the same place. A time-out is not tried again: whoever waited so long has no more time.
  */
 
 #include "gateway/ngx_http_purser.h"

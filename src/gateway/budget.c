@@ -142,7 +142,7 @@ ngx_http_purser_budget_reserve(ngx_http_purser_ctx_t *ctx)
         a = budget_reserve(w->counters.budgets, open->budgets, open->budgets_n, bound, now,
             ctx->progress.budget_tags);
         if (a.verdict != BUDGET_FITS) {
-            limit_leave(w->counters.limits, open->limits, LIMITS_PER_CALL, now, 0);
+            limit_cancel(w->counters.limits, open->limits, LIMITS_PER_CALL, open->attempt > 1);
             return ngx_http_purser_budget_refusal(ctx, &w->counters, &a, bound);
         }
     }

@@ -56,7 +56,6 @@ ngx_int_t
 ngx_http_purser_clean_answer(ngx_http_request_t *r, const ngx_http_purser_ctx_t *ctx)
 {
     ngx_list_part_t *part = &r->headers_out.headers.part;
-    struct str id = {(char *)ctx->call_id_text, sizeof(ctx->call_id_text)};
     struct str vendor_id = STR_NONE;
 
     for (; part != NULL; part = part->next) {
@@ -76,6 +75,5 @@ ngx_http_purser_clean_answer(ngx_http_request_t *r, const ngx_http_purser_ctx_t 
     if (vendor_id.n > 0 &&
         ngx_http_purser_add_header(r, STR("x-purser-vendor-request-id"), vendor_id) != NGX_OK)
         return NGX_ERROR;
-    return ngx_http_purser_add_header(
-        r, ctx->dialect == DIALECT_ANTHROPIC ? STR("request-id") : STR("x-request-id"), id);
+    return ngx_http_purser_add_id(r, ctx);
 }

@@ -16,25 +16,6 @@ ngx_http_purser_write_down(ngx_http_purser_ctx_t *ctx)
 }
 
 /*
- * Once an answer has begun no second try can follow, so the request's body is of no more use: tens
- * of kilobytes for each stream that is open.
- */
-static void
-ngx_http_purser_free_body(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx)
-{
-    ngx_buf_t *block = r->request_body != NULL ? r->request_body->buf : NULL;
-
-    if (ctx->body_freed || block == NULL || !r->upstream->request_body_sent)
-        return;
-    ctx->body_freed = 1;
-    r->upstream->request_bufs = NULL;
-    r->request_body->bufs = NULL;
-    r->request_body->buf = NULL;
-    if (block->temporary)
-        ngx_pfree(r->pool, block->start);
-}
-
-/*
  * What is no final answer in HTTP (1xx, or no HTTP at all, which nginx takes for HTTP/0.9) would be
  * followed by bytes that are passed as they are, unmetered; after a 101 in both directions.
  */
@@ -66,10 +47,11 @@ ngx_http_purser_answer_begins(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx)
 
         usage_meter_init(&ctx->meter, ctx->dialect, is_stream);
         ctx->metering = ctx->recording;
+        ctx->is_stream = is_stream;
         ctx->withholding = ctx->metering && is_stream && ctx->asks_usage;
         if (ctx->withholding)
             ngx_http_clear_content_length(r);
-        ngx_http_purser_free_body(r, ctx);
+        ngx_http_purser_body_free(r, ctx);
     } else if (ctx->recording) {
         /* Known from here on, whatever dies: an error answer costs nothing. */
         recorder_slot_progress(&ngx_http_purser_worker.recorder, ctx->slot, &ctx->progress);
@@ -95,6 +77,7 @@ ngx_http_purser_header_filter(ngx_http_request_t *r)
     rc = ngx_http_purser_answer_begins(r, ctx);
     if (rc == NGX_DECLINED) {
         /* error_page leads to the next attempt. */
+        ngx_http_purser_upstream_give_back(r->upstream);
         ngx_http_clean_header(r);
         return NGX_HTTP_BAD_GATEWAY;
     }
@@ -152,7 +135,10 @@ ngx_http_purser_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
         rc = ngx_http_next_body_filter(r, out);
     if (out != in)
         ngx_http_purser_withhold_sent(r, ctx, out);
-    return ngx_http_purser_drain(r, ctx, in, rc);
+    rc = ngx_http_purser_drain(r, ctx, in, rc);
+    if (ctx->is_stream && rc != NGX_ERROR)
+        ngx_http_purser_stream_fit(r, ctx);
+    return rc;
 }
 
 static enum recorder_end
@@ -160,7 +146,7 @@ ngx_http_purser_end(const ngx_http_purser_ctx_t *ctx)
 {
     ngx_http_request_t *r = ctx->request;
 
-    if (r->upstream == NULL || !r->upstream->request_sent)
+    if (!ngx_http_purser_upstream_has_call(ctx))
         return RECORDER_NEVER_SENT;
     /* Who leaves after the last word has left nothing behind. */
     if ((ctx->meter.flags & USAGE_COMPLETE) != 0)

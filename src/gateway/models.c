@@ -113,10 +113,6 @@ ngx_http_purser_models_handler(ngx_http_request_t *r)
     rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK)
         return rc;
-    if (ngx_http_purser_add_header(r,
-            lcf->dialect == DIALECT_ANTHROPIC ? STR("request-id") : STR("x-request-id"),
-            (struct str){(char *)ctx->call_id_text, sizeof(ctx->call_id_text)}) != NGX_OK)
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     while (!str_starts_with(str_slice(path, at, path.n), list))
         at++;
     at += list.n;

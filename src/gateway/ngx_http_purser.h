@@ -20,15 +20,16 @@
 
 extern ngx_module_t ngx_http_purser_module;
 
-enum { PURSER_LANES_MAX = 128, PURSER_ATTEMPTS_MAX = 6, PURSER_BREAKERS_MAX = 64 };
+enum { PURSER_LANES_TEND_MS = 1000, PURSER_ATTEMPTS_MAX = 6, PURSER_BREAKERS_MAX = 64 };
 
 typedef struct {
     ngx_str_t policy_path;
     ngx_str_t counters_path;
     ngx_str_t recorder_path;
     ngx_str_t keys_path;
-    ngx_fd_t recorder_fd; /* the master's: workers open it anew through /proc/self/fd */
-    struct str keys;      /* the keywire message: locked, left out of core dumps */
+    ngx_fd_t recorder_fd;  /* the master's: workers open it anew through /proc/self/fd */
+    size_t recorder_bytes; /* to map */
+    struct str keys;       /* the keywire message: locked, left out of core dumps */
 } ngx_http_purser_main_conf_t;
 
 /* Of an upstream block that says purser_upstream. */
@@ -81,12 +82,15 @@ typedef struct {
     unsigned recording : 1; /* its slot is open */
     unsigned metering : 1;
     unsigned asks_usage : 1; /* we asked for a chunk that the client did not ask for */
+    unsigned is_stream : 1;  /* of events */
     unsigned withholding : 1;
     unsigned body_freed : 1;
     unsigned client_left : 1; /* and the vendor's answer is read to its end all the same */
     struct request_scan scan;
     ngx_chain_t *body; /* as the client sent it: each attempt is spliced from it */
     size_t body_bytes;
+    size_t upload_bytes;      /* counted in the worker's */
+    size_t unannounced_bytes; /* came so far, where nobody said how many will */
 
     /* The attempt. */
     uint32_t attempt; /* 1, 2 ...; 0: none yet */
@@ -104,6 +108,7 @@ typedef struct {
     struct recorder_progress progress;
     struct usage_meter meter;
     ngx_http_purser_withheld_t withheld;
+    u_char *stream_buffer; /* instead of nginx's, which is the pool's */
     /* Why it is refused. */
     enum refusal failed; /* the credential */
     struct str detail;
@@ -125,9 +130,11 @@ typedef struct {
     size_t counters_bytes;
     struct recorder recorder;
     ngx_fd_t recorder_fd;
-    uint32_t lanes[PURSER_LANES_MAX];
+    uint32_t lanes[RECORDER_LANES_MAX]; /* ours, in the order in which they were taken */
     ngx_uint_t lanes_n;
     time_t lane_tried;
+    ngx_event_t lanes_timer; /* set while there are any */
+    size_t upload_bytes;     /* of large bodies */
     u_char random[4096];
     size_t random_used;
     ngx_http_purser_breaker_t breakers[PURSER_BREAKERS_MAX];
@@ -198,6 +205,13 @@ void ngx_http_purser_breaker_note(const char *upstream, ngx_uint_t failed);
 char *ngx_http_purser_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* The first byte came: from now on the vendor may pause for idle_ms. */
 void ngx_http_purser_upstream_began(ngx_http_purser_ctx_t *ctx);
+/*
+ * Could the vendor have served the attempt? Not before all of it was sent: of a body that lacks its
+ * end nothing is served.
+ */
+ngx_uint_t ngx_http_purser_upstream_has_call(const ngx_http_purser_ctx_t *ctx);
+/* Its answer is not for the client: the connection may carry another call all the same. */
+void ngx_http_purser_upstream_give_back(ngx_http_upstream_t *u);
 /* rc of the next filter: NGX_OK when the client left and the vendor's answer is read on. */
 ngx_int_t ngx_http_purser_drain(
     ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx, ngx_chain_t *in, ngx_int_t rc);
@@ -211,7 +225,9 @@ ngx_int_t ngx_http_purser_refuse(
 ngx_int_t ngx_http_purser_turn_away(
     ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx, enum refusal refusal);
 ngx_int_t ngx_http_purser_failed_handler(ngx_http_request_t *r);
-/* Sends a JSON body of ours. */
+/* The call's own id, by both names that clients look for. */
+ngx_int_t ngx_http_purser_add_id(ngx_http_request_t *r, const ngx_http_purser_ctx_t *ctx);
+/* Sends a JSON body of ours, with the call's id. */
 ngx_int_t ngx_http_purser_send_json(ngx_http_request_t *r, ngx_uint_t status, ngx_buf_t *b);
 ngx_int_t ngx_http_purser_add_header(ngx_http_request_t *r, struct str key, struct str value);
 ngx_int_t ngx_http_purser_error_handler(ngx_http_request_t *r);
@@ -240,6 +256,20 @@ ngx_int_t ngx_http_purser_meter_init(ngx_conf_t *cf);
 ngx_int_t ngx_http_purser_log_handler(ngx_http_request_t *r);
 /* Settles the attempt, once. */
 void ngx_http_purser_close(ngx_http_purser_ctx_t *ctx);
+
+/* upload.c: how much of bodies there may be */
+void ngx_http_purser_upload_init(void);
+/* Before the body is read. */
+enum refusal ngx_http_purser_upload_begin(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx);
+/* The body is gone. May be said twice. */
+void ngx_http_purser_upload_end(ngx_http_purser_ctx_t *ctx);
+
+/* stream.c: memory that is not needed while an answer comes */
+void ngx_http_purser_body_free(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx);
+/* After a piece of the stream went through the filters. */
+void ngx_http_purser_stream_fit(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx);
+/* The request has ended. */
+void ngx_http_purser_stream_done(ngx_http_purser_ctx_t *ctx);
 
 /* heap.c */
 void ngx_http_purser_heap_init(ngx_cycle_t *cycle);

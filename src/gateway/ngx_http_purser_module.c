@@ -128,8 +128,9 @@ ngx_http_purser_init(ngx_conf_t *cf)
             NGX_LOG_EMERG, cf, 0, "purser_policy, purser_recorder and purser_keys go together");
         return NGX_ERROR;
     }
-    if (ngx_http_purser_recorder_prepare(cf, mcf) != NGX_OK ||
-        ngx_http_purser_keys_fetch(cf, mcf) != NGX_OK)
+    /* In this order: purserd hands out keys when the recorder is the one it will keep. */
+    if (ngx_http_purser_keys_fetch(cf, mcf) != NGX_OK ||
+        ngx_http_purser_recorder_prepare(cf, mcf) != NGX_OK)
         return NGX_ERROR;
     handler = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
     if (handler == NULL)
@@ -139,6 +140,7 @@ ngx_http_purser_init(ngx_conf_t *cf)
     if (handler == NULL)
         return NGX_ERROR;
     *handler = ngx_http_purser_log_handler;
+    ngx_http_purser_upload_init();
     return ngx_http_purser_meter_init(cf);
 }
 

@@ -17,50 +17,112 @@ ngx_http_purser_recorder_close(void *data)
     mcf->recorder_fd = NGX_INVALID_FILE;
 }
 
-/* The master opens the file: a worker may not be able to reach its directory. */
+/* It goes with the file description: with the last process that has it. */
+static int
+ngx_http_purser_lock(ngx_fd_t fd, off_t byte, short type)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+    return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+static int
+ngx_http_purser_lane_lock(const ngx_http_purser_worker_t *w, uint32_t lane, short type)
+{
+    return ngx_http_purser_lock(w->recorder_fd, RECORDER_LOCK_OFF + (off_t)lane, type);
+}
+
+/*
+ * The master opens the file: a worker may not be able to reach its directory. It says that the file
+ * is in use for as long as anybody lives who inherits this from it. What a worker could not write to
+ * is refused here, where the cycle before goes on.
+ */
 ngx_int_t
 ngx_http_purser_recorder_prepare(ngx_conf_t *cf, ngx_http_purser_main_conf_t *mcf)
 {
     ngx_pool_cleanup_t *cleanup = ngx_pool_cleanup_add(cf->pool, 0);
+    struct recorder_header h;
+    struct stat st;
 
     if (cleanup == NULL)
         return NGX_ERROR;
     cleanup->data = mcf;
     cleanup->handler = ngx_http_purser_recorder_close;
     mcf->recorder_fd = open((char *)mcf->recorder_path.data, O_RDWR | O_CLOEXEC);
-    if (mcf->recorder_fd == NGX_INVALID_FILE) {
+    if (mcf->recorder_fd == NGX_INVALID_FILE ||
+        ngx_http_purser_lock(mcf->recorder_fd, RECORDER_USE_OFF, F_RDLCK) == -1) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno, "the recorder \"%V\" cannot be opened",
             &mcf->recorder_path);
         return NGX_ERROR;
     }
+    if (pread(mcf->recorder_fd, &h, sizeof(h), 0) != sizeof(h) ||
+        fstat(mcf->recorder_fd, &st) == -1 || recorder_header_bytes(&h) == 0 ||
+        recorder_header_bytes(&h) > (size_t)st.st_size) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+            "\"%V\" is not a recorder of this module's version: purserd and the module must be of "
+            "one purser",
+            &mcf->recorder_path);
+        return NGX_ERROR;
+    }
+    mcf->recorder_bytes = recorder_map_bytes(&h);
     return NGX_OK;
 }
 
-/* Takes the lock of one more lane. It goes with the file description, so with this process. */
+/*
+ * Gives back the lanes in which no call of ours is open any more, so that other workers find room
+ * and the recorder can shrink: what ended there is purserd's, not ours.
+ */
+static void
+ngx_http_purser_lanes_tend(ngx_event_t *ev)
+{
+    ngx_http_purser_worker_t *w = ev->data;
+    ngx_uint_t kept = 0;
+
+    for (ngx_uint_t i = 0; i < w->lanes_n; i++) {
+        if (recorder_lane_has_none(&w->recorder, w->lanes[i], RECORDER_OPEN))
+            (void)ngx_http_purser_lane_lock(w, w->lanes[i], F_UNLCK);
+        else
+            w->lanes[kept++] = w->lanes[i];
+    }
+    w->lanes_n = kept;
+    if (kept > 0)
+        ngx_add_timer(ev, PURSER_LANES_TEND_MS);
+}
+
+static ngx_uint_t
+ngx_http_purser_lane_is_ours(const ngx_http_purser_worker_t *w, uint32_t lane)
+{
+    for (ngx_uint_t i = 0; i < w->lanes_n; i++) {
+        if (w->lanes[i] == lane)
+            return 1;
+    }
+    return 0;
+}
+
+/* Takes one more lane, if there is one with room that is nobody's. */
 static ngx_int_t
 ngx_http_purser_lane_take(ngx_http_purser_worker_t *w)
 {
-    uint32_t lanes = w->recorder.header->lanes;
+    uint32_t lanes = recorder_lanes(&w->recorder);
 
-    if (w->lanes_n == PURSER_LANES_MAX)
-        return NGX_DECLINED;
     for (uint32_t i = 0; i < lanes; i++) {
         uint32_t lane = ((uint32_t)ngx_worker + i) % lanes;
-        struct flock lock = {.l_type = F_WRLCK,
-            .l_whence = SEEK_SET,
-            .l_start = RECORDER_LOCK_OFF + lane,
-            .l_len = 1};
-        ngx_uint_t k = 0;
 
-        while (k < w->lanes_n && w->lanes[k] != lane)
-            k++;
-        if (k < w->lanes_n || fcntl(w->recorder_fd, F_OFD_SETLK, &lock) == -1)
+        if (recorder_lane_free_slot(&w->recorder, lane) == RECORDER_NO_SLOT ||
+            ngx_http_purser_lane_is_ours(w, lane) ||
+            ngx_http_purser_lane_lock(w, lane, F_WRLCK) == -1)
             continue;
+        if (lane >= recorder_lanes(&w->recorder)) { /* the recorder shrank just then */
+            (void)ngx_http_purser_lane_lock(w, lane, F_UNLCK);
+            return NGX_DECLINED;
+        }
         /*
          * Its owner died and nobody has looked yet: what it left open is for purserd, not for us.
          */
         (void)recorder_lane_reap(&w->recorder, lane);
         w->lanes[w->lanes_n++] = lane;
+        if (!w->lanes_timer.timer_set)
+            ngx_add_timer(&w->lanes_timer, PURSER_LANES_TEND_MS);
         return NGX_OK;
     }
     return NGX_DECLINED;
@@ -71,7 +133,6 @@ ngx_http_purser_shared_open(ngx_http_purser_main_conf_t *mcf, ngx_log_t *log)
 {
     ngx_http_purser_worker_t *w = &ngx_http_purser_worker;
     char path[32];
-    struct stat st;
     void *memory;
 
     /*
@@ -80,20 +141,22 @@ ngx_http_purser_shared_open(ngx_http_purser_main_conf_t *mcf, ngx_log_t *log)
      */
     ngx_snprintf((u_char *)path, sizeof(path), "/proc/self/fd/%d%Z", mcf->recorder_fd);
     w->recorder_fd = open(path, O_RDWR | O_CLOEXEC);
-    if (w->recorder_fd == -1 || fstat(w->recorder_fd, &st) == -1) {
+    if (w->recorder_fd == -1) {
         ngx_log_error(NGX_LOG_EMERG, log, ngx_errno,
             "the recorder \"%V\" cannot be opened by a worker", &mcf->recorder_path);
         return NGX_ERROR;
     }
-    memory = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, w->recorder_fd, 0);
-    if (memory == MAP_FAILED || !recorder_attach(memory, (size_t)st.st_size, &w->recorder)) {
-        ngx_log_error(
-            NGX_LOG_EMERG, log, 0, "\"%V\" is not a recorder of this version", &mcf->recorder_path);
+    /* With what it may grow into: the rest comes to be when the file grows. */
+    memory = mmap(NULL, mcf->recorder_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, w->recorder_fd, 0);
+    if (memory == MAP_FAILED || !recorder_attach(memory, mcf->recorder_bytes, &w->recorder)) {
+        ngx_log_error(NGX_LOG_EMERG, log, ngx_errno, "the recorder \"%V\" cannot be mapped",
+            &mcf->recorder_path);
         return NGX_ERROR;
     }
-    if (ngx_http_purser_lane_take(w) != NGX_OK)
-        ngx_log_error(
-            NGX_LOG_ERR, log, 0, "no lane of the recorder is free: calls are refused until one is");
+    w->lanes_timer.handler = ngx_http_purser_lanes_tend;
+    w->lanes_timer.data = w;
+    w->lanes_timer.log = log;
+    w->lanes_timer.cancelable = 1; /* nobody waits for it to end */
     w->random_used = sizeof(w->random);
     return NGX_OK;
 }
@@ -164,7 +227,7 @@ ngx_http_purser_slot_search(ngx_http_purser_worker_t *w, uint32_t *ret)
 
 /*
  * A free slot of our own lanes. When they are full, another lane is taken; when there is none, the
- * next try is a second later.
+ * next try is when the second is over.
  */
 ngx_int_t
 ngx_http_purser_slot_take(ngx_log_t *log, uint32_t *ret)
@@ -178,7 +241,8 @@ ngx_http_purser_slot_take(ngx_log_t *log, uint32_t *ret)
     if (ngx_http_purser_lane_take(w) != NGX_OK) {
         w->lane_tried = ngx_time();
         ngx_log_error(NGX_LOG_WARN, log, 0,
-            "%ui lanes of the recorder are full and no other is free: calls are refused",
+            "the recorder has no room for this worker, which has %ui of its lanes: calls are "
+            "refused",
             w->lanes_n);
         return NGX_DECLINED;
     }

@@ -16,9 +16,17 @@ ngx_http_purser_client_left(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx)
     ctx->conf->read_timeout = ngx_min(ctx->conf->read_timeout, ctx->drain_ms);
     if (vendor != NULL && vendor->read->timer_set)
         ngx_add_timer(vendor->read, ctx->conf->read_timeout);
+    /*
+     * Was the vendor waiting for a slow client? A socket that is gone can be written to at once, but
+     * of a stream of HTTP/2 nobody would tell.
+     */
+    ngx_post_event(c->write, &ngx_posted_events);
 }
 
-/* What nginx would do is hang up; this notes that nobody listens any more. */
+/*
+ * What nginx would do is hang up; this notes that nobody listens any more. A call that the vendor
+ * does not have yet is not made for nobody.
+ */
 static void
 ngx_http_purser_watch_client(ngx_http_request_t *r)
 {
@@ -28,8 +36,14 @@ ngx_http_purser_watch_client(ngx_http_request_t *r)
 
     if (ctx == NULL || r->upstream == NULL || ctx->conf == NULL)
         return;
-    if (c->error || (!r->stream && recv(c->fd, &byte, 1, MSG_PEEK) == 0))
+    if (!c->error && (r->stream || recv(c->fd, &byte, 1, MSG_PEEK) != 0))
+        return;
+    if (ngx_http_purser_upstream_has_call(ctx)) {
         ngx_http_purser_client_left(r, ctx);
+        return;
+    }
+    c->error = 1;
+    ngx_http_finalize_request(r, NGX_HTTP_CLIENT_CLOSED_REQUEST);
 }
 
 /*
@@ -88,6 +102,39 @@ ngx_http_purser_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     return NGX_CONF_OK;
 }
 
+ngx_uint_t
+ngx_http_purser_upstream_has_call(const ngx_http_purser_ctx_t *ctx)
+{
+    /* Without settings of its own the attempt never came to an upstream: r's is the last one's. */
+    return ctx->conf != NULL &&
+        (ctx->request->upstream->request_body_sent || ctx->progress.vendor_status != 0);
+}
+
+/*
+ * nginx keeps a connection when the answer on it was read to its end. Waiting for that end would
+ * keep the client waiting: what is there by now must be all of it, and fit into the buffer.
+ */
+void
+ngx_http_purser_upstream_give_back(ngx_http_upstream_t *u)
+{
+    ngx_connection_t *c = u->peer.connection;
+    ngx_buf_t *b = &u->buffer;
+    ssize_t n = b->last - b->pos;
+
+    if (c == NULL || u->input_filter_init(u->input_filter_ctx) != NGX_OK)
+        return;
+    b->last = b->pos;
+    for (;;) {
+        if (n > 0 && u->input_filter(u->input_filter_ctx, n) != NGX_OK)
+            return;
+        if (u->length == 0 || !c->read->ready || b->last == b->end)
+            return;
+        n = c->recv(c, b->last, (size_t)(b->end - b->last));
+        if (n <= 0)
+            return;
+    }
+}
+
 void
 ngx_http_purser_upstream_began(ngx_http_purser_ctx_t *ctx)
 {
@@ -120,6 +167,17 @@ ngx_http_purser_cost_so_far(const ngx_http_purser_ctx_t *ctx)
     return recorder_cost(&recorder_slot_at(&ngx_http_purser_worker.recorder, ctx->slot)->open, &p);
 }
 
+/* Pieces of this answer wait for their turn on a connection that other calls go on using. */
+static ngx_uint_t
+ngx_http_purser_is_queued(ngx_http_request_t *r)
+{
+#if (NGX_HTTP_V2)
+    return r->stream != NULL && r->stream->queued > 0;
+#else
+    return 0;
+#endif
+}
+
 ngx_int_t
 ngx_http_purser_drain(
     ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx, ngx_chain_t *in, ngx_int_t rc)
@@ -136,6 +194,9 @@ ngx_http_purser_drain(
         return NGX_ERROR;
     /* A vendor that falls silent ends the reading, too. */
     ctx->conf->read_timeout = ngx_min(ctx->conf->read_timeout, (ngx_msec_t)left);
+    /* The client was told how long they are: emptied now, they would put it out of step. */
+    if (ngx_http_purser_is_queued(r))
+        return NGX_OK;
     ngx_http_purser_swallow(in);
     ngx_http_purser_swallow(r->upstream->busy_bufs);
     c->buffered = 0;

@@ -6,26 +6,21 @@ enum {
     VARIABLE_URL,
     VARIABLE_HOST,
     VARIABLE_TLS_NAME,
-    VARIABLE_X_API_KEY,
-    VARIABLE_AUTHORIZATION,
-    VARIABLE_API_KEY,
-    VARIABLE_X_GOOG_API_KEY,
+    VARIABLE_KEY_HEADER,
+    VARIABLE_KEY,
     VARIABLE_CALL_ID,
 };
 
-static ngx_int_t
-ngx_http_purser_set_bearer(ngx_http_request_t *r, ngx_http_variable_value_t *v, ngx_str_t key)
-{
-    static const char scheme[] = "Bearer ";
-    u_char *p = ngx_pnalloc(r->pool, sizeof(scheme) - 1 + key.len);
-
-    if (p == NULL)
-        return NGX_ERROR;
-    v->data = p;
-    v->len = (unsigned)(sizeof(scheme) - 1 + key.len);
-    ngx_memcpy(ngx_cpymem(p, scheme, sizeof(scheme) - 1), key.data, key.len);
-    return NGX_OK;
-}
+/*
+ * Where a vendor wants the key: the line that follows another header; the key itself comes behind
+ * it. One header that nginx puts together, since each that may be empty costs every call.
+ */
+static const struct str ngx_http_purser_key_lines[AUTH_HEADER_COUNT] = {
+    [AUTH_HEADER_X_API_KEY] = STR_INIT("\r\nx-api-key: "),
+    [AUTH_HEADER_BEARER] = STR_INIT("\r\nAuthorization: Bearer "),
+    [AUTH_HEADER_API_KEY] = STR_INIT("\r\napi-key: "),
+    [AUTH_HEADER_X_GOOG] = STR_INIT("\r\nx-goog-api-key: "),
+};
 
 static ngx_int_t
 ngx_http_purser_set_url(
@@ -69,30 +64,12 @@ ngx_http_purser_set_tls_name(ngx_http_variable_value_t *v, const char *host)
         v, host + brackets, str_find_char(str_from_cstr(host), brackets ? ']' : ':') - brackets);
 }
 
-/* The key, where the vendor wants it there. */
-static ngx_int_t
-ngx_http_purser_set_key(ngx_http_request_t *r, ngx_http_variable_value_t *v,
-    const ngx_http_purser_ctx_t *ctx, uintptr_t what)
-{
-    static const uintptr_t place[AUTH_HEADER_COUNT] = {
-        [AUTH_HEADER_X_API_KEY] = VARIABLE_X_API_KEY,
-        [AUTH_HEADER_BEARER] = VARIABLE_AUTHORIZATION,
-        [AUTH_HEADER_API_KEY] = VARIABLE_API_KEY,
-        [AUTH_HEADER_X_GOOG] = VARIABLE_X_GOOG_API_KEY,
-    };
-
-    if (place[ctx->endpoint.header] != what)
-        return NGX_OK;
-    if (what == VARIABLE_AUTHORIZATION)
-        return ngx_http_purser_set_bearer(r, v, ctx->key);
-    return ngx_http_purser_set_text(v, (char *)ctx->key.data, ctx->key.len);
-}
-
 /* Empty for whatever is not an attempt under way. */
 static ngx_int_t
 ngx_http_purser_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t what)
 {
     ngx_http_purser_ctx_t *ctx = ngx_http_purser_get_ctx(r);
+    struct str line;
 
     v->valid = 1;
     v->no_cacheable = 1;
@@ -111,7 +88,10 @@ ngx_http_purser_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v, ui
     case VARIABLE_TLS_NAME:
         return ngx_http_purser_set_tls_name(v, ctx->endpoint.host);
     default:
-        return ngx_http_purser_set_key(r, v, ctx, what);
+        line = ngx_http_purser_key_lines[ctx->endpoint.header];
+        if (line.n > 0 && what == VARIABLE_KEY)
+            line = ngx_http_purser_str(ctx->key);
+        return line.n > 0 ? ngx_http_purser_set_text(v, line.p, line.n) : NGX_OK;
     }
 }
 
@@ -124,10 +104,8 @@ static ngx_http_variable_t ngx_http_purser_variables[] = {
     VARIABLE("purser_url", VARIABLE_URL),
     VARIABLE("purser_host", VARIABLE_HOST),
     VARIABLE("purser_tls_name", VARIABLE_TLS_NAME),
-    VARIABLE("purser_x_api_key", VARIABLE_X_API_KEY),
-    VARIABLE("purser_authorization", VARIABLE_AUTHORIZATION),
-    VARIABLE("purser_api_key", VARIABLE_API_KEY),
-    VARIABLE("purser_x_goog_api_key", VARIABLE_X_GOOG_API_KEY),
+    VARIABLE("purser_key_header", VARIABLE_KEY_HEADER),
+    VARIABLE("purser_key", VARIABLE_KEY),
     VARIABLE("purser_call_id", VARIABLE_CALL_ID),
     ngx_http_null_variable,
 };

@@ -214,7 +214,9 @@ child_explain(const struct order *order, const struct child_failure *failure, co
         break;
     }
     if (failure->error == ENOENT && strchr(order->argv[0], '/') == NULL)
-        return fail(
-            e, ERR_LAUNCH_FAILED, "program %.200s is not in the agent's PATH", order->argv[0]);
+        return fail(e, ERR_LAUNCH_FAILED,
+            "program %.200s is not in the agent's PATH: install it in /usr/local/bin, say, or name "
+            "another command (purser workspace set NAME -- /path/to/program)",
+            order->argv[0]);
     return fail_errno(e, ERR_LAUNCH_FAILED, "cannot run program %.200s", order->argv[0]);
 }

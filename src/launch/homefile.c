@@ -77,9 +77,30 @@ write_all(int fd, struct str s)
     return ERR_OK;
 }
 
-/* New content under a name, whole or not at all. */
+/* Is it there just so? Then there is nothing to write. */
+static bool
+has_content(int dir, const char *name, struct str content)
+{
+    AUTO_CLOSE int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    char piece[4096];
+    struct stat st;
+    ssize_t n = 0;
+
+    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (st.st_mode & 07777) != 0600)
+        return false;
+    while ((n = read(fd, piece, sizeof(piece))) > 0 && (size_t)n <= content.n &&
+        memcmp(piece, content.p, (size_t)n) == 0)
+        content = str_slice(content, (size_t)n, content.n);
+    explicit_bzero(piece, sizeof(piece));
+    return n == 0 && content.n == 0;
+}
+
+/*
+ * New content under a name, whole or not at all. lasting: also when the power fails; what every
+ * start compares with what it should be does not need that.
+ */
 static enum err
-replace(int dir, const char *name, struct str content)
+replace(int dir, const char *name, struct str content, bool lasting)
 {
     char part[NAME_MAX + 1];
     AUTO_CLOSE int fd = -1;
@@ -88,7 +109,7 @@ replace(int dir, const char *name, struct str content)
     if (unlinkat(dir, part, 0) != 0 && errno != ENOENT)
         return ERR_IO;
     fd = openat(dir, part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0 || write_all(fd, content) != ERR_OK || fdatasync(fd) != 0)
+    if (fd < 0 || write_all(fd, content) != ERR_OK || (lasting && fdatasync(fd) != 0))
         return ERR_IO;
     return renameat(dir, part, dir, name) == 0 ? ERR_OK : ERR_IO;
 }
@@ -103,7 +124,7 @@ notes_write(int dir, const struct notes *notes, struct error *e)
         sodium_bin2hex(hex, sizeof(hex), notes->of[i].stamp, HOMEFILE_STAMP_BYTES);
         n += (size_t)snprintf(text + n, sizeof(text) - n, "%s %s\n", hex, notes->of[i].path);
     }
-    if (replace(dir, "files", (struct str){text, n}) != ERR_OK)
+    if (replace(dir, "files", (struct str){text, n}, true) != ERR_OK)
         return fail_errno(e, ERR_IO, "cannot note which files were made in the agent's HOME");
     return ERR_OK;
 }
@@ -143,7 +164,9 @@ put(const struct homefile_place *place, const struct homefile *file, bool same_s
         return ERR_IO;
     if (file->refreshed && same_source && faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         return ERR_OK;
-    return replace(dir, name, file->content);
+    if (has_content(dir, name, file->content))
+        return ERR_OK;
+    return replace(dir, name, file->content, file->refreshed);
 }
 
 /* Gone as well: what the agent moved away or put something else in the place of. */
@@ -256,26 +279,34 @@ notes_expect(struct notes *notes, const struct homefile *files, size_t n)
     }
 }
 
+static bool
+notes_equal(const struct notes *a, const struct notes *b)
+{
+    return a->n == b->n && memcmp(a->of, b->of, a->n * sizeof(a->of[0])) == 0;
+}
+
 enum err
 homefile_sync(
     const struct homefile_place *place, const struct homefile *files, size_t n, struct error *e)
 {
-    struct notes notes;
+    struct notes before, notes;
     struct notes done = {.n = n};
 
     ENSURE(n <= HOMEFILES_MAX);
-    notes_read(place->notes, &notes);
-    if (n == 0 && notes.n == 0)
+    notes_read(place->notes, &before);
+    if (n == 0 && before.n == 0)
         return ERR_OK;
+    notes = before;
     notes_expect(&notes, files, n);
-    if (notes_write(place->notes, &notes, e) != ERR_OK ||
+    if ((!notes_equal(&notes, &before) && notes_write(place->notes, &notes, e) != ERR_OK) ||
         work_as_agent(place, files, n, &notes, e) != ERR_OK)
         return e->code;
     for (size_t i = 0; i < n; i++) {
         snprintf(done.of[i].path, sizeof(done.of[i].path), "%s", files[i].path);
-        memcpy(done.of[i].stamp, files[i].stamp, sizeof(done.of[i].stamp));
+        if (files[i].refreshed) /* of the others nobody asks what they were made from */
+            memcpy(done.of[i].stamp, files[i].stamp, sizeof(done.of[i].stamp));
     }
-    return notes_write(place->notes, &done, e);
+    return notes_equal(&done, &notes) ? ERR_OK : notes_write(place->notes, &done, e);
 }
 
 void

@@ -123,7 +123,10 @@ launch_stop(struct launcher *l, struct id workspace, int64_t grace_ms, struct er
     ended = wait_for_end(l, workspace, start, clock_monotonic_ms() + grace_ms + DYING_MS);
     launcher_unlock(l);
     if (!ended)
-        return fail(e, ERR_LAUNCH_FAILED, "the agent's processes do not end");
+        return fail(e, ERR_LAUNCH_FAILED,
+            "the agent's processes do not end yet; they are ended as soon as that is possible (of "
+            "a "
+            "container: when its engine answers again)");
     return ERR_OK;
 }
 

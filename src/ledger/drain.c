@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 
 enum {
-    BATCH_MAX = 256,
+    BATCH_MAX = 1024, /* rows of a transaction: while it runs, other writers wait */
     PASS_EVERY_MS = 100,
     BACK_OFF_FIRST_MS = 200,
     BACK_OFF_MAX_MS = 3000, /* also how late the drain may notice that the store is back */
@@ -16,6 +16,7 @@ enum {
 
 /* A slot that is done. Call ids begin with the time: their order is that of the openings. */
 struct ended {
+    uint8_t org_id[16];
     uint8_t call_id[16];
     uint32_t attempt;
     uint32_t slot;
@@ -37,27 +38,30 @@ struct drain {
     void *unsure_ctx;
     /* Who holds passing: */
     int64_t synced_ms;
+    bool written;    /* a slot may have been since then: only one that is not free is */
+    uint32_t wanted; /* slots; towards fewer it goes when the last lanes are free */
+    bool shrinking;
     struct ended *ended; /* room for every slot */
     size_t ended_n;
-    struct finished {
-        struct ledger_entry entry;
-        uint32_t slot;
-    } batch[BATCH_MAX];
+    struct ledger_entry batch[BATCH_MAX];
+    uint32_t batch_slots[BATCH_MAX];
     size_t batch_n;
 };
 
 static enum err
-book_batch(struct store_tx *tx, void *ctx, struct error *e)
+book_new(struct store_tx *tx, void *ctx, struct error *e)
 {
-    struct drain *d = ctx;
+    const struct drain *d = ctx;
 
-    for (size_t i = 0; i < d->batch_n; i++) {
-        enum err err = ledger_row_append(tx, &d->batch[i].entry, NULL, e);
+    return ledger_row_append_all(tx, d->batch, d->batch_n, false, e);
+}
 
-        if (err != ERR_OK)
-            return err;
-    }
-    return ERR_OK;
+static enum err
+book_missing(struct store_tx *tx, void *ctx, struct error *e)
+{
+    const struct drain *d = ctx;
+
+    return ledger_row_append_all(tx, d->batch, d->batch_n, true, e);
 }
 
 static int
@@ -69,21 +73,36 @@ compare_ended(const void *a, const void *b)
     return order != 0 ? order : (x->attempt > y->attempt) - (x->attempt < y->attempt);
 }
 
-/* Books the batch, durably, then frees its slots: dying in between books nothing twice. */
+/* Calls of one org together, each org's in the order of their openings. */
+static int
+compare_by_org(const void *a, const void *b)
+{
+    const struct ended *x = a, *y = b;
+    int order = memcmp(x->org_id, y->org_id, sizeof(x->org_id));
+
+    return order != 0 ? order : compare_ended(a, b);
+}
+
+/*
+ * Books the batch, durably, then frees its slots: dying in between books nothing twice. That is the
+ * only way a call can be there already, so each is looked for only when the store says that one is.
+ */
 static enum err
 flush(struct drain *d, size_t *booked, struct error *e)
 {
     uint64_t recovered = 0;
     enum err err;
 
-    err = store_tx_durable(d->o.store, book_batch, d, e);
+    err = store_tx_durable(d->o.store, book_new, d, e);
+    if (err == ERR_CONFLICT)
+        err = store_tx_durable(d->o.store, book_missing, d, e);
     if (err != ERR_OK)
         return err;
     for (size_t i = 0; i < d->batch_n; i++) {
-        recovered += d->batch[i].entry.state == LEDGER_RECOVERED;
-        recorder_slot_free(&d->file.recorder, d->batch[i].slot);
+        recovered += d->batch[i].state == LEDGER_RECOVERED;
+        recorder_slot_free(&d->file.recorder, d->batch_slots[i]);
         if (d->o.booked != NULL)
-            d->o.booked(d->o.booked_ctx, &d->batch[i].entry);
+            d->o.booked(d->o.booked_ctx, &d->batch[i]);
     }
     pthread_mutex_lock(&d->lock);
     d->status.booked += d->batch_n;
@@ -123,8 +142,16 @@ settle_left(struct drain *d, uint32_t slot, const struct ledger_entry *entry)
     struct recorder_hold h;
     struct id org;
 
-    if (c == NULL || !recorder_slot_hold(r, slot, &h) || h.counted == RECORDER_SETTLED ||
-        h.counters_generation != c->header->generation)
+    if (c == NULL || !recorder_slot_hold(r, slot, &h))
+        return;
+    memcpy(org.b, h.org_id, sizeof(org.b));
+    if (h.counters_generation != c->header->generation) {
+        /* These counters know it only as a sum that was held. */
+        if (h.budgets_n > 0 && d->unsure != NULL)
+            d->unsure(d->unsure_ctx, org);
+        return;
+    }
+    if (h.counted == RECORDER_SETTLED)
         return;
     if (h.counted == RECORDER_RESERVED) {
         recorder_slot_mark(r, slot, RECORDER_SETTLING);
@@ -132,7 +159,6 @@ settle_left(struct drain *d, uint32_t slot, const struct ledger_entry *entry)
             entry->cost_nano_usd);
         limit_leave(c->limits, h.limits, LIMITS_PER_CALL, clock_ms(), h.tokens);
     } else if (d->unsure != NULL) {
-        memcpy(org.b, entry->org_id, sizeof(org.b));
         d->unsure(d->unsure_ctx, org);
     }
     /* INTENT stays: it says that nothing was sent. */
@@ -143,13 +169,13 @@ settle_left(struct drain *d, uint32_t slot, const struct ledger_entry *entry)
 static void
 take(struct drain *d, uint32_t slot)
 {
-    struct ledger_entry *entry = &d->batch[d->batch_n].entry;
+    struct ledger_entry *entry = &d->batch[d->batch_n];
     char call[ID_TEXT_BYTES];
     struct id id;
 
     if (recorder_slot_read(&d->file.recorder, slot, entry)) {
         settle_left(d, slot, entry);
-        d->batch[d->batch_n++].slot = slot;
+        d->batch_slots[d->batch_n++] = slot;
         return;
     }
     memcpy(id.b, entry->call_id, sizeof(id.b));
@@ -178,6 +204,7 @@ note_ended(struct drain *d, uint32_t slot)
     const struct recorder_open *open = &recorder_slot_at(&d->file.recorder, slot)->open;
     struct ended *x = &d->ended[d->ended_n++];
 
+    memcpy(x->org_id, open->org_id, sizeof(x->org_id));
     memcpy(x->call_id, open->call_id, sizeof(x->call_id));
     x->attempt = open->attempt;
     x->slot = slot;
@@ -199,6 +226,7 @@ look(struct drain *d)
             continue;
         }
         state = recorder_slot_state(r, slot);
+        d->written = d->written || state != RECORDER_FREE;
         if (state == RECORDER_OPEN && reaped != slot / per_lane) {
             reaped = slot / per_lane;
             reap(d, reaped);
@@ -221,44 +249,81 @@ opened_ms(const struct ended *x)
     return ms;
 }
 
-/* What is not booked after a pass: the oldest of it tells the lag. */
+/* oldest_ms: when the oldest call was opened that a pass has left; 0: it left none. */
 static void
-note_left(struct drain *d, int64_t looked_ms, size_t booked)
+note_left(struct drain *d, int64_t looked_ms, int64_t oldest_ms)
 {
     pthread_mutex_lock(&d->lock);
     d->looked_ms = looked_ms;
-    d->oldest_ms = d->ended_n > booked ? opened_ms(&d->ended[booked]) : 0;
+    d->oldest_ms = oldest_ms;
     pthread_mutex_unlock(&d->lock);
 }
 
 static enum err
 pass(struct drain *d, size_t *ret_booked, struct error *e)
 {
-    int64_t looked_ms = clock_ms();
+    int64_t looked_ms = clock_ms(), oldest_ms = 0;
     enum err err = ERR_OK;
 
     look(d);
-    d->batch_n = 0;
     *ret_booked = 0;
-    for (size_t i = 0; i < d->ended_n && err == ERR_OK; i++) {
-        take(d, d->ended[i].slot);
-        if (d->batch_n == BATCH_MAX)
+    for (size_t from = 0, n; from < d->ended_n && err == ERR_OK; from += n) {
+        n = d->ended_n - from < BATCH_MAX ? d->ended_n - from : BATCH_MAX;
+        oldest_ms = opened_ms(&d->ended[from]);
+        qsort(&d->ended[from], n, sizeof(d->ended[0]), compare_by_org);
+        d->batch_n = 0;
+        for (size_t i = from; i < from + n; i++)
+            take(d, d->ended[i].slot);
+        if (d->batch_n > 0)
             err = flush(d, ret_booked, e);
     }
-    if (err == ERR_OK && d->batch_n > 0)
-        err = flush(d, ret_booked, e);
-    note_left(d, looked_ms, err == ERR_OK ? d->ended_n : *ret_booked);
+    note_left(d, looked_ms, err == ERR_OK ? 0 : oldest_ms);
+    return err;
+}
+
+/* Towards the wanted size. Called by who holds passing: nobody else reads slots. */
+static enum err
+resize(struct drain *d, struct error *e)
+{
+    struct recorder_file f = d->file;
+    bool reached = false;
+    enum err err = recorder_file_resize(&f, d->wanted, &reached, e);
+
+    d->shrinking = err == ERR_OK && !reached;
+    if (f.recorder.slots_n > d->file.recorder.slots_n) {
+        d->ended = realloc(d->ended, f.recorder.slots_n * sizeof(*d->ended));
+        ENSURE(d->ended != NULL);
+    }
+    pthread_mutex_lock(&d->lock);
+    d->file = f;
+    d->status.slots = f.recorder.slots_n;
+    pthread_mutex_unlock(&d->lock);
+    return err;
+}
+
+enum err
+drain_resize(struct drain *d, uint32_t slots, struct error *e)
+{
+    enum err err;
+
+    pthread_mutex_lock(&d->passing);
+    d->wanted = slots;
+    err = resize(d, e);
+    pthread_mutex_unlock(&d->passing);
     return err;
 }
 
 enum err
 drain_pass(struct drain *d, size_t *ret_booked, struct error *e)
 {
+    struct error ignored;
     size_t booked = 0;
     enum err err;
 
     pthread_mutex_lock(&d->passing);
     err = pass(d, &booked, e);
+    if (d->shrinking && resize(d, &ignored) != ERR_OK)
+        log_warn("ledger", "%s", ignored.text);
     pthread_mutex_unlock(&d->passing);
     if (err == ERR_OK && ret_booked != NULL)
         *ret_booked = booked;
@@ -294,9 +359,10 @@ sync_now_and_then(struct drain *d)
 {
     int64_t now = clock_monotonic_ms();
 
-    if (d->o.sync_ms == 0 || now - d->synced_ms < d->o.sync_ms)
+    if (d->o.sync_ms == 0 || !d->written || now - d->synced_ms < d->o.sync_ms)
         return;
     d->synced_ms = now;
+    d->written = false;
     if (msync(d->file.recorder.header, d->file.bytes, MS_SYNC) == -1)
         log_error("ledger", "the recorder could not be brought to the disk");
 }
@@ -325,7 +391,7 @@ rest(struct drain *d, int64_t ms)
     bool stopping;
 
     pthread_mutex_lock(&d->lock);
-    while (!d->stopping && pthread_cond_timedwait(&d->stop, &d->lock, &until) == 0)
+    while (!d->stopping && clock_wait(&d->stop, &d->lock, &until) == 0)
         continue;
     stopping = d->stopping;
     pthread_mutex_unlock(&d->lock);
@@ -356,10 +422,12 @@ enum err
 drain_start(const struct drain_options *o, struct drain **ret, struct error *e)
 {
     struct drain *d = calloc(1, sizeof(*d));
+    struct error small;
     enum err err;
 
     ENSURE(d != NULL);
     d->o = *o;
+    d->wanted = o->recorder.slots;
     err = recorder_file_open(&o->recorder, &d->file, e);
     if (err != ERR_OK) {
         free(d);
@@ -371,6 +439,8 @@ drain_start(const struct drain_options *o, struct drain **ret, struct error *e)
     pthread_mutex_init(&d->passing, NULL);
     pthread_mutex_init(&d->lock, NULL);
     pthread_cond_init(&d->stop, NULL);
+    if (resize(d, &small) != ERR_OK)
+        log_warn("ledger", "the recorder keeps its size: %s", small.text);
     ENSURE(pthread_create(&d->thread, NULL, drain_main, d) == 0);
     *ret = d;
     return ERR_OK;
@@ -413,13 +483,15 @@ struct drain_status
 drain_status(struct drain *d)
 {
     struct drain_status status;
+    struct recorder recorder;
     int64_t since;
 
     pthread_mutex_lock(&d->lock);
+    recorder = d->file.recorder;
     status = d->status;
     since = d->oldest_ms > 0 ? d->oldest_ms : d->looked_ms;
     pthread_mutex_unlock(&d->lock);
-    count_slots(&d->file.recorder, &status);
+    count_slots(&recorder, &status);
     if (status.waiting > 0 && clock_ms() > since)
         status.lag_ms = clock_ms() - since;
     return status;

@@ -37,6 +37,11 @@ enum err drain_start(const struct drain_options *o, struct drain **ret, struct e
 /* A last pass, then the thread ends. NULL is fine. */
 void drain_stop(struct drain *d);
 struct drain_status drain_status(struct drain *d);
+/*
+ * Another size of the recorder, while workers write it: larger at once, or an error and it stays as
+ * it is; smaller bit by bit as lanes at its end become free. It is asked for anew at each start.
+ */
+enum err drain_resize(struct drain *d, uint32_t slots, struct error *e) MUST_CHECK;
 
 /*
  * The counters, once they are there. What a dead worker left reserved is settled in them from here

@@ -29,36 +29,49 @@ booked_tx(struct store_tx *tx, void *ctx, struct error *e)
 }
 
 static bool
-is_of_period(const struct tally *t, int64_t opened_ms)
+is_now(const struct tally *t, int64_t opened_ms)
 {
     enum budget_period p = t->budget->period;
 
     return budget_period_number(p, opened_ms) == budget_period_number(p, t->now_ms);
 }
 
-/* Does the call count in this budget's sums by itself? */
+/* Does the call count in this budget's sums by itself? In the period of that tag. */
 static bool
-refers(const struct tally *t, const struct recorder_hold *h)
+refers(const struct tally *t, const struct recorder_hold *h, uint16_t *ret_tag)
 {
     const struct budget_slot *b = &t->counters->budgets[t->slot];
 
     if (h->counters_generation != t->counters->header->generation)
         return false;
     for (unsigned i = 0; i < h->budgets_n; i++) {
-        if (h->budgets[i].slot == t->slot && h->budgets[i].serial == atomic_load(&b->serial))
-            return true;
+        if (h->budgets[i].slot != t->slot || h->budgets[i].serial != atomic_load(&b->serial))
+            continue;
+        *ret_tag = h->budget_tags[i];
+        return true;
     }
     return false;
 }
 
 static bool
-is_of_budget(const struct tally *t, const struct ledger_entry *en)
+is_of_budget(const struct tally *t, const struct recorder_hold *h)
 {
     const struct budget_row *b = t->budget;
 
-    return memcmp(en->org_id, b->org.b, sizeof(b->org.b)) == 0 &&
+    return memcmp(h->org_id, b->org.b, sizeof(b->org.b)) == 0 &&
         (id_is_zero(b->workspace) ||
-            memcmp(en->workspace_id, b->workspace.b, sizeof(b->workspace.b)) == 0);
+            memcmp(h->workspace_id, b->workspace.b, sizeof(b->workspace.b)) == 0);
+}
+
+/*
+ * Counters that were made anew know nothing of the calls that were open before: they hold what they
+ * held, until the drain books them and has the sums added up once more.
+ */
+static bool
+is_of_lost_counters(const struct tally *t, const struct recorder_hold *h)
+{
+    return h->counters_generation != t->counters->header->generation && h->budgets_n > 0 &&
+        is_now(t, h->opened_ms) && is_of_budget(t, h);
 }
 
 static void
@@ -66,6 +79,8 @@ add_slot(struct tally *t, uint32_t i)
 {
     struct recorder_hold h;
     struct ledger_entry en;
+    uint16_t tag = 0;
+    bool counts;
 
     if (recorder_slot_state(t->recorder, i) == RECORDER_FREE)
         return;
@@ -74,32 +89,48 @@ add_slot(struct tally *t, uint32_t i)
         t->unsure = t->unsure || recorder_slot_state(t->recorder, i) == RECORDER_OPEN;
         return;
     }
-    if (!is_of_period(t, h.opened_ms))
-        return;
+    counts = refers(t, &h, &tag);
     if (h.state == RECORDER_DONE) {
-        if (!recorder_slot_read(t->recorder, i, &en) || !is_of_budget(t, &en))
+        if (!is_now(t, h.opened_ms) || !recorder_slot_read(t->recorder, i, &en) ||
+            !is_of_budget(t, &h))
             return;
         /* The drain is about to settle it. */
-        t->unsure = t->unsure || (refers(t, &h) && h.counted != RECORDER_SETTLED);
+        t->unsure = t->unsure || (counts && h.counted != RECORDER_SETTLED);
         t->done += en.cost_nano_usd;
-    } else if (refers(t, &h)) {
-        t->unsure = t->unsure || h.counted != RECORDER_RESERVED;
+    } else if (counts && h.counted != RECORDER_RESERVED) {
+        t->unsure = true;
+    } else if ((counts && tag == budget_tag(t->budget->period, t->now_ms)) ||
+        is_of_lost_counters(t, &h)) {
         t->open += h.reserved_nano;
     }
 }
 
+static void
+add_slots(struct tally *t)
+{
+    t->done = t->open = 0;
+    for (uint32_t i = 0; i < t->recorder->slots_n && !t->unsure; i++)
+        add_slot(t, i);
+}
+
+/*
+ * Twice the same: of two equal calls the second may begin as the first ends, and be seen besides it;
+ * the sums are then as they were.
+ */
 static bool
 try_once(struct tally *t)
 {
     struct budget_slot *b = &t->counters->budgets[t->slot];
-    uint64_t looked = budget_look(b);
+    struct budget_seen seen = budget_look(b);
+    int64_t done, open;
 
-    t->done = t->open = 0;
     t->unsure = false;
-    for (uint32_t i = 0; i < t->recorder->slots_n && !t->unsure; i++)
-        add_slot(t, i);
-    return !t->unsure &&
-        budget_set(b, looked, t->now_ms, t->booked + t->done + t->open, t->booked + t->done);
+    add_slots(t);
+    done = t->done;
+    open = t->open;
+    add_slots(t);
+    return !t->unsure && done == t->done && open == t->open &&
+        budget_set(b, seen, t->now_ms, t->booked + done + open, t->booked + done);
 }
 
 enum err

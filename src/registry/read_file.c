@@ -19,6 +19,9 @@ read_path(struct loader *l, const struct yaml_node *map, struct str *ret, struct
     err = loader_text(l, node, false, &path, e);
     if (err != ERR_OK)
         return err;
+    if (str_equal(str_slice(path, 0, str_find_char(path, '/')), STR(".purser")))
+        return yaml_fail(&l->doc, node, e,
+            "\"%.*s\" is below .purser, where purser keeps files of its own", STR_ARG(path));
     rest = path;
     for (;;) {
         size_t slash = str_find_char(rest, '/');

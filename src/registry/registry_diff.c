@@ -146,11 +146,12 @@ diff_patterns(struct diff *d)
 }
 
 static void
-diff_rate(struct diff *d, struct str id, int64_t prompt, const char *what, int64_t a, int64_t b)
+diff_rate(struct diff *d, struct str id, int64_t prompt, const char *what, const char *per,
+    int64_t a, int64_t b)
 {
     if (a != b)
-        DIFF_LINE(d, "price of %.*s%s, %s: %" PRId64 " -> %" PRId64 " micro-USD per million tokens",
-            STR_ARG(id), prompt > 0 ? " (long prompts)" : "", what, a, b);
+        DIFF_LINE(d, "price of %.*s%s, %s: %" PRId64 " -> %" PRId64 " micro-USD per million %s",
+            STR_ARG(id), prompt > 0 ? " (long prompts)" : "", what, a, b, per);
 }
 
 static void
@@ -167,11 +168,12 @@ diff_price(struct diff *d, const struct registry_platform_model *a,
             DIFF_LINE(d, "price of %.*s: %s", STR_ARG(id), pa == NULL ? "new" : "gone");
         return;
     }
-    diff_rate(d, id, prompt, "input", pa->input, pb->input);
-    diff_rate(d, id, prompt, "output", pa->output, pb->output);
-    diff_rate(d, id, prompt, "cache read", pa->cache_read, pb->cache_read);
-    diff_rate(d, id, prompt, "cache write 5m", pa->cache_write_5m, pb->cache_write_5m);
-    diff_rate(d, id, prompt, "cache write 1h", pa->cache_write_1h, pb->cache_write_1h);
+    diff_rate(d, id, prompt, "input", "tokens", pa->input, pb->input);
+    diff_rate(d, id, prompt, "output", "tokens", pa->output, pb->output);
+    diff_rate(d, id, prompt, "cache read", "tokens", pa->cache_read, pb->cache_read);
+    diff_rate(d, id, prompt, "cache write 5m", "tokens", pa->cache_write_5m, pb->cache_write_5m);
+    diff_rate(d, id, prompt, "cache write 1h", "tokens", pa->cache_write_1h, pb->cache_write_1h);
+    diff_rate(d, id, prompt, "web search", "searches", pa->web_search, pb->web_search);
 }
 
 static void

@@ -32,34 +32,75 @@ is_alone(struct store_tx *tx, int64_t since_ms, bool *ret, struct error *e)
     return query_end(&q, e);
 }
 
-enum err
-budget_lease_renew(struct store_tx *tx, int64_t until_ms, int64_t since_ms, struct arena *a,
-    struct budget_lease_wanted **ret_wanted, size_t *ret_n, bool *ret_alone, struct error *e)
+/* The store's clock, which all nodes share. Refuses when ours is too far from it. */
+static enum err
+shared_clock(struct store_tx *tx, int64_t *ret_ms, struct error *e)
 {
-    struct query q = query_start(
-        tx, "UPDATE nodes SET leases_until_ms = $1 WHERE id = $2 AND leases_until_ms < $1");
-    struct budget_lease_wanted *rows = NULL;
-    size_t n = 0;
+    int64_t before = clock_ms(), after, there, off;
+    struct query q = query_start(tx, tx->store->driver->clock_sql);
 
-    query_int(&q, until_ms);
-    query_id(&q, store_tx_node(tx));
-    if (query_run(&q, e) != ERR_OK || is_alone(tx, since_ms, ret_alone, e) != ERR_OK)
+    there = query_row(&q) ? query_get_int(&q) : 0;
+    if (query_end(&q, e) != ERR_OK)
         return e->code;
-    q = query_start(tx,
+    /* The answer took its time: anything in between is no difference. */
+    after = clock_ms();
+    off = there < before ? before - there : there > after ? after - there : 0;
+    if (off > BUDGET_LEASE_CLOCK_OFF_MS || off < -BUDGET_LEASE_CLOCK_OFF_MS)
+        return fail(e, ERR_STATE_UNUSABLE,
+            "this machine's clock is %.1f s %s the store's: set it right (is a time service "
+            "running?)",
+            (double)(off < 0 ? -off : off) / 1000, off < 0 ? "behind" : "ahead of");
+    *ret_ms = there;
+    return ERR_OK;
+}
+
+static enum err
+list_wanted(struct store_tx *tx, int64_t since_ms, struct arena *a, struct budget_lease_others *o,
+    struct error *e)
+{
+    struct query q = query_start(tx,
         "SELECT budget_id, node_id FROM budget_leases WHERE wanted_ms > $1 AND node_id <> $2"
         " ORDER BY budget_id, node_id");
+
     query_int(&q, since_ms);
     query_id(&q, store_tx_node(tx));
     while (query_row(&q)) {
-        rows = query_array(a, rows, n, sizeof(*rows));
-        rows[n].budget = query_get_id(&q);
-        rows[n++].node = query_get_id(&q);
+        o->wanted = query_array(a, o->wanted, o->wanted_n, sizeof(*o->wanted));
+        o->wanted[o->wanted_n].budget = query_get_id(&q);
+        o->wanted[o->wanted_n++].node = query_get_id(&q);
     }
-    if (query_end(&q, e) != ERR_OK)
-        return e->code;
-    *ret_wanted = rows;
-    *ret_n = n;
-    return ERR_OK;
+    return query_end(&q, e);
+}
+
+enum err
+budget_lease_renew(struct store_tx *tx, int64_t for_ms, int64_t recent_ms, struct arena *a,
+    struct budget_lease_others *ret, struct error *e)
+{
+    struct budget_lease_others others = {.wanted = NULL};
+    int64_t now = 0;
+    enum err err = shared_clock(tx, &now, e);
+    struct query q;
+
+    if (err != ERR_OK)
+        return err;
+    q = query_start(tx, "SELECT leases_until_ms FROM nodes WHERE id = $1");
+    query_id(&q, store_tx_node(tx));
+    others.lapsed = !query_row(&q) || query_get_int(&q) < now;
+    err = query_end(&q, e);
+    if (err != ERR_OK)
+        return err;
+    q = query_start(
+        tx, "UPDATE nodes SET leases_until_ms = $1 WHERE id = $2 AND leases_until_ms < $1");
+    query_int(&q, now + for_ms);
+    query_id(&q, store_tx_node(tx));
+    err = query_run(&q, e);
+    if (err == ERR_OK)
+        err = is_alone(tx, now - recent_ms, &others.alone, e);
+    if (err == ERR_OK)
+        err = list_wanted(tx, now - recent_ms, a, &others, e);
+    if (err == ERR_OK)
+        *ret = others;
+    return err;
 }
 
 /* The part that is known to be spent stays with who spent it. */
@@ -82,12 +123,17 @@ take_from_the_gone(struct store_tx *tx, const struct budget_row *b, int64_t peri
 static enum err
 seed(struct store_tx *tx, const struct budget_row *b, int64_t period, struct error *e)
 {
+/* Entries that were removed for their age count in a budget in total, which begins at 0. */
 #define SEED(scope)                                                                                \
     "INSERT INTO budget_leases (budget_id, node_id, held_nano, spent_nano, period_number,"         \
-    " wanted_ms) SELECT CAST($1 AS TEXT), node_id, CAST(SUM(cost_nano_usd) AS BIGINT),"            \
-    " CAST(SUM(cost_nano_usd) AS BIGINT), CAST($2 AS BIGINT), 0 FROM ledger WHERE org_id = $3"     \
+    " wanted_ms) SELECT CAST($1 AS TEXT), node_id, spent, spent, CAST($2 AS BIGINT), 0 FROM"       \
+    " (SELECT node_id, CAST(CASE WHEN SUM(cost) < 0 THEN 0 ELSE SUM(cost) END AS BIGINT) AS spent" \
+    " FROM (SELECT node_id, cost_nano_usd AS cost FROM ledger WHERE org_id = $3"                   \
     " AND opened_ms >= $4 AND opened_ms < $5 AND node_id <> $6" scope                              \
-    " GROUP BY node_id ON CONFLICT (budget_id, node_id) DO NOTHING"
+    " UNION ALL SELECT node_id, cost_nano_usd FROM pruned_spend WHERE org_id = $3"                 \
+    " AND CAST($4 AS BIGINT) = 0 AND node_id <> $6" scope                                          \
+    ") AS booked GROUP BY node_id) AS sums WHERE 1 = 1"                                            \
+    " ON CONFLICT (budget_id, node_id) DO NOTHING"
     struct query q =
         query_start(tx, id_is_zero(b->workspace) ? SEED("") : SEED(" AND workspace_id = $7"));
 

@@ -21,13 +21,27 @@ struct budget_lease_wanted {
     struct id node; /* the one that waits */
 };
 
+/* What a node does not know of the others by itself. */
+struct budget_lease_others {
+    struct budget_lease_wanted *wanted; /* asked for lately; ordered by budget and node */
+    size_t wanted_n;
+    bool alone;  /* no other node was seen lately */
+    bool lapsed; /* the time until which we might spend is over: others may have our leases */
+};
+
 /*
- * Says that this node may spend of its leases until then. *ret_wanted (arena): what other nodes
- * have asked for since since_ms, ordered by budget. *ret_alone: no other node was seen since then.
+ * How far a node's clock may be from the store's. Nodes whose clocks differ by more disagree about
+ * the period in which an amount is spent.
  */
-enum err budget_lease_renew(struct store_tx *tx, int64_t until_ms, int64_t since_ms,
-    struct arena *a, struct budget_lease_wanted **ret_wanted, size_t *ret_n, bool *ret_alone,
-    struct error *e) MUST_CHECK;
+enum { BUDGET_LEASE_CLOCK_OFF_MS = 2000 };
+
+/*
+ * Says that this node may spend of its leases for that long from now, and asks about the others;
+ * "lately" is since recent_ms ago. ERR_STATE_UNUSABLE, and nothing is said, when this node's clock
+ * is too far from the store's.
+ */
+enum err budget_lease_renew(struct store_tx *tx, int64_t for_ms, int64_t recent_ms, struct arena *a,
+    struct budget_lease_others *ret, struct error *e) MUST_CHECK;
 
 /* Amounts in nano-USD. */
 struct budget_lease_ask {

@@ -53,6 +53,14 @@ budget_row_put(struct store_tx *tx, const struct budget_row *b, struct error *e)
         query_int(&q, clock_ms());
         return query_run(&q, e);
     }
+    /* Percentages of another limit are other thresholds: they are told anew. */
+    q = query_start(tx,
+        "DELETE FROM budget_alerts WHERE budget_id = $1 AND NOT EXISTS"
+        " (SELECT 1 FROM budgets WHERE id = $1 AND limit_nano_usd = $2)");
+    query_id(&q, id);
+    query_int(&q, b->limit_nano_usd);
+    if (query_run(&q, e) != ERR_OK)
+        return e->code;
     q = query_start(tx, "UPDATE budgets SET mode = $1, limit_nano_usd = $2 WHERE id = $3");
     query_text(&q, mode_name(b->hard));
     query_int(&q, b->limit_nano_usd);
@@ -228,11 +236,14 @@ enum err
 budget_row_spent_here(struct store_tx *tx, const struct budget_row *b, int64_t now_ms,
     int64_t *ret_nano_usd, struct error *e)
 {
+/* A correction gives back to the node that had made the call, whoever booked it. */
 #define SPENT_HERE                                                                                 \
-    "SELECT CAST(COALESCE(SUM(cost_nano_usd), 0) AS BIGINT) FROM ledger WHERE org_id = $1"         \
-    " AND node_id = $2 AND opened_ms >= $3 AND opened_ms < $4"
+    "SELECT CAST(COALESCE(SUM(cost_nano_usd), 0) AS BIGINT) FROM ledger r WHERE org_id = $1"       \
+    " AND opened_ms >= $3 AND opened_ms < $4 AND CASE WHEN kind = 'call' THEN node_id ELSE"        \
+    " COALESCE((SELECT o.node_id FROM ledger o WHERE o.call_id = r.call_id"                        \
+    " AND o.attempt = r.attempt AND o.kind = 'call'), node_id) END = $2"
     bool whole_org = id_is_zero(b->workspace), total = b->period == BUDGET_TOTAL;
-    int64_t number = budget_period_number(b->period, now_ms), sum;
+    int64_t number = budget_period_number(b->period, now_ms), sum, pruned = 0;
     struct query q = query_start(tx, whole_org ? SPENT_HERE : SPENT_HERE " AND workspace_id = $5");
 
     query_id(&q, b->org);
@@ -242,9 +253,10 @@ budget_row_spent_here(struct store_tx *tx, const struct budget_row *b, int64_t n
     if (!whole_org)
         query_id(&q, b->workspace);
     sum = query_row(&q) ? query_get_int(&q) : 0;
-    if (query_end(&q, e) != ERR_OK)
+    if (query_end(&q, e) != ERR_OK ||
+        (total && prune_spent_here(tx, b->org, b->workspace, &pruned, e) != ERR_OK))
         return e->code;
-    *ret_nano_usd = sum;
+    *ret_nano_usd = sum + pruned;
     return ERR_OK;
 }
 

@@ -104,7 +104,7 @@ chain_set_head(
     query_text(&q, str_from_cstr(c->name));
     query_int(&q, link->seq);
     query_blob(&q, link->hash, sizeof(link->hash));
-    return query_run(&q, e);
+    return query_send(&q, e);
 }
 
 static void

@@ -142,6 +142,12 @@ db_step(struct db *db, struct db_stmt *stmt)
 }
 
 enum db_result
+db_send(struct db *db, struct db_stmt *stmt)
+{
+    return hit_by_fault(db) ? DB_FAILED : db->driver->send(db, stmt);
+}
+
+enum db_result
 db_column(struct db *db, struct db_stmt *stmt, unsigned column, struct db_value *ret)
 {
     return hit_by_fault(db) ? DB_FAILED : db->driver->column(db, stmt, column, ret);

@@ -25,6 +25,7 @@ enum db_result {
 };
 
 enum db_mode { DB_READ, DB_WRITE };
+enum { DB_PARAMETERS_MAX = 64 }; /* of one statement */
 /* How to open: commits survive a power cut; refuse rather than make what is not there. */
 enum { DB_DURABLE = 1, DB_EXISTING = 2 };
 enum db_type { DB_NULL, DB_INT, DB_TEXT, DB_BLOB };
@@ -57,6 +58,7 @@ struct db_driver {
     /* Writes a consistent copy to the file $1; NULL: the engine has tools of its own. */
     const char *backup_sql;
     const char *check_sql; /* gives 'ok', or what is broken */
+    const char *clock_sql; /* gives the time as the engine sees it, in Unix ms */
     bool one_writer; /* the engine lets one writer in at a time: queue before it, not inside */
 
     enum err (*open)(struct str url, unsigned how, struct db **ret, struct error *e);
@@ -77,6 +79,11 @@ struct db_driver {
     enum db_result (*bind)(struct db *db, struct db_stmt *stmt, unsigned parameter,
         const struct db_value *v); /* parameter: the number behind the $ */
     enum db_result (*step)(struct db *db, struct db_stmt *stmt);
+    /*
+     * Runs a statement whose rows do not matter. An engine behind a socket does not wait for its
+     * end: a failure may be told by any later call of this transaction, at the latest its commit.
+     */
+    enum db_result (*send)(struct db *db, struct db_stmt *stmt);
     enum db_result (*column)(
         struct db *db, struct db_stmt *stmt, unsigned column, struct db_value *ret); /* from 0 */
     void (*reset)(struct db *db, struct db_stmt *stmt); /* ready for other parameters */
@@ -131,6 +138,7 @@ void db_finish(struct db *db, struct db_stmt *stmt);
 enum db_result db_bind(
     struct db *db, struct db_stmt *stmt, unsigned parameter, const struct db_value *v) MUST_CHECK;
 enum db_result db_step(struct db *db, struct db_stmt *stmt) MUST_CHECK;
+enum db_result db_send(struct db *db, struct db_stmt *stmt) MUST_CHECK; /* OK, or what failed */
 enum db_result db_column(
     struct db *db, struct db_stmt *stmt, unsigned column, struct db_value *ret) MUST_CHECK;
 void db_reset(struct db *db, struct db_stmt *stmt);

@@ -1,32 +1,34 @@
 /*
- * The PostgreSQL driver: SERIALIZABLE, prepared statements, binary results. A lost connection
- * counts as "run it again" until the commit was sent; from then on nobody knows, and it is a
- * failure.
+ * The PostgreSQL driver: SERIALIZABLE, prepared statements, binary results, writes in a row without
+ * waiting for each. A lost connection counts as "run it again" until the commit was sent; from then
+ * on nobody knows, and it is a failure.
  */
-#include "store/db.h"
+#include "store/db_values.h"
 
 #include <libpq-fe.h>
 
 #include "base/cleanup.h"
 
-enum { PARAMETERS_MAX = 64, OID_BYTEA = 17, OID_INT8 = 20, OID_INT4 = 23, OID_TEXT = 25 };
+enum {
+    OID_BYTEA = 17,
+    OID_INT8 = 20,
+    OID_INT4 = 23,
+    OID_TEXT = 25,
+    SENT_MAX = 256, /* statements under way; their answers wait in buffers meanwhile */
+};
 
 struct connection {
     struct db db;
     PGconn *pg;
     unsigned statements; /* names them */
+    unsigned sent;       /* statements whose end nobody looked at yet; above 0: pipeline mode */
+    bool holds;          /* a lock of the session's */
     char message[200];
-};
-
-struct parameter {
-    struct str bytes; /* owned copy, or NULL for NULL */
-    int format;       /* 0: text, 1: binary */
 };
 
 struct db_stmt {
     char name[16];
-    unsigned parameters_n;
-    struct parameter parameters[PARAMETERS_MAX];
+    struct db_values values;
     PGresult *result; /* NULL: not run yet */
     int row;
 };
@@ -47,6 +49,16 @@ static enum db_result
 lost_or_failed(struct db *db)
 {
     return PQstatus(handle(db)) == CONNECTION_BAD ? DB_BUSY : DB_FAILED;
+}
+
+/* The same where libpq itself did not take or give something. */
+static enum db_result
+not_carried(struct db *db)
+{
+    struct connection *c = (struct connection *)db;
+
+    snprintf(c->message, sizeof(c->message), "the connection was lost");
+    return lost_or_failed(db);
 }
 
 /*
@@ -76,12 +88,60 @@ result_from(struct db *db, const PGresult *result)
     return lost_or_failed(db);
 }
 
+/*
+ * What stands in the pipeline, up to its sync. Of several failures the first one counts: the server
+ * skips what comes behind it.
+ */
+static enum db_result
+read_pipeline(struct db *db)
+{
+    enum db_result out = DB_OK;
+    bool between = false; /* NULL stands once behind each statement; twice: there is no more */
+
+    for (;;) {
+        PGresult *result = PQgetResult(handle(db));
+        ExecStatusType status = PQresultStatus(result);
+
+        if (result == NULL && between)
+            return out == DB_OK ? not_carried(db) : out;
+        between = result == NULL;
+        if (out == DB_OK && result != NULL && status != PGRES_PIPELINE_SYNC)
+            out = result_from(db, result);
+        PQclear(result);
+        if (status == PGRES_PIPELINE_SYNC)
+            return out;
+    }
+}
+
+/* Waits for the end of what was sent. */
+static enum db_result
+settle(struct db *db)
+{
+    struct connection *c = (struct connection *)db;
+    enum db_result out;
+
+    if (c->sent == 0)
+        return DB_OK;
+    c->sent = 0;
+    out = PQpipelineSync(c->pg) == 0 ? not_carried(db) : read_pipeline(db);
+    /* Where this fails the rollback does, too, and the connection is given up. */
+    if (PQexitPipelineMode(c->pg) == 0 && out == DB_OK)
+        out = not_carried(db);
+    /* A server that goes says so first, as a failure of the statement. */
+    return out == DB_FAILED ? lost_or_failed(db) : out;
+}
+
+/* Runs what must wait for what was sent, and looks at its result. */
 static enum db_result
 pg_exec(struct db *db, const char *sql)
 {
-    PGresult *result = PQexec(handle(db), sql);
-    enum db_result out = result_from(db, result);
+    enum db_result out = settle(db);
+    PGresult *result;
 
+    if (out != DB_OK)
+        return out;
+    result = PQexec(handle(db), sql);
+    out = result_from(db, result);
     PQclear(result);
     return out;
 }
@@ -94,7 +154,12 @@ say_nothing(void *ctx, const char *message)
 static void
 pg_close(struct db *db)
 {
-    PQfinish(handle(db));
+    struct connection *c = (struct connection *)db;
+
+    /* The server ends a session when it comes to it: whoever comes next must not meet its locks. */
+    if (c->holds)
+        PQclear(PQexec(c->pg, "SELECT pg_advisory_unlock_all()"));
+    PQfinish(c->pg);
     free(db);
 }
 
@@ -145,6 +210,7 @@ pg_hold(struct db *db, bool exclusive, bool *ret, struct error *e)
     PQclear(result);
     if (out != DB_OK)
         return db_fail(db, out, e);
+    ((struct connection *)db)->holds |= got;
     *ret = got;
     return ERR_OK;
 }
@@ -179,9 +245,13 @@ pg_begin(struct db *db, enum db_mode mode)
 static enum db_result
 pg_commit(struct db *db)
 {
-    PGresult *result = PQexec(handle(db), "COMMIT");
-    enum db_result out = result_from(db, result);
+    enum db_result out = settle(db);
+    PGresult *result;
 
+    if (out != DB_OK)
+        return out;
+    result = PQexec(handle(db), "COMMIT");
+    out = result_from(db, result);
     /* A commit of an aborted transaction "succeeds" as a rollback. */
     if (out == DB_OK && strcmp(PQcmdStatus(result), "COMMIT") != 0)
         out = DB_FAILED;
@@ -192,6 +262,7 @@ pg_commit(struct db *db)
 static enum db_result
 pg_rollback(struct db *db)
 {
+    (void)settle(db); /* what failed is rolled back */
     return PQtransactionStatus(handle(db)) == PQTRANS_IDLE ? DB_OK : pg_exec(db, "ROLLBACK");
 }
 
@@ -200,10 +271,15 @@ pg_prepare(struct db *db, const char *sql, struct db_stmt **ret)
 {
     struct connection *c = (struct connection *)db;
     struct db_stmt *stmt = calloc(1, sizeof(*stmt));
+    enum db_result out = settle(db);
     PGresult *result;
-    enum db_result out;
 
     ENSURE(stmt != NULL);
+    if (out != DB_OK) {
+        free(stmt);
+        return out;
+    }
+    db_values_init(&stmt->values);
     snprintf(stmt->name, sizeof(stmt->name), "s%u", ++c->statements);
     result = PQprepare(c->pg, stmt->name, sql, 0, NULL);
     out = result_from(db, result);
@@ -216,57 +292,48 @@ pg_prepare(struct db *db, const char *sql, struct db_stmt **ret)
     return DB_OK;
 }
 
-static void
-set_parameter(struct parameter *p, struct str bytes, int format)
-{
-    char *copy = malloc(bytes.n + 1);
-
-    ENSURE(copy != NULL);
-    if (bytes.n > 0)
-        memcpy(copy, bytes.p, bytes.n);
-    copy[bytes.n] = '\0';
-    *p = (struct parameter){{copy, bytes.n}, format};
-}
-
 static enum db_result
 pg_bind(struct db *db, struct db_stmt *stmt, unsigned parameter, const struct db_value *v)
 {
-    struct parameter *p = &stmt->parameters[parameter - 1];
-    char digits[24];
-
-    ENSURE(parameter >= 1 && parameter <= PARAMETERS_MAX && p->bytes.p == NULL);
-    if (v->type == DB_INT) {
-        snprintf(digits, sizeof(digits), "%lld", (long long)v->i);
-        set_parameter(p, str_from_cstr(digits), 0);
-    } else if (v->type != DB_NULL) {
-        set_parameter(p, v->s, 1);
-    }
-    if (parameter > stmt->parameters_n)
-        stmt->parameters_n = parameter;
+    db_values_bind(&stmt->values, parameter, v);
     return DB_OK;
 }
 
 static enum db_result
 pg_step(struct db *db, struct db_stmt *stmt)
 {
-    const char *values[PARAMETERS_MAX];
-    int lengths[PARAMETERS_MAX], formats[PARAMETERS_MAX];
+    struct db_values_list v;
     enum db_result out;
 
     if (stmt->result == NULL) {
-        for (unsigned i = 0; i < stmt->parameters_n; i++) {
-            values[i] = stmt->parameters[i].bytes.p;
-            lengths[i] = (int)stmt->parameters[i].bytes.n;
-            formats[i] = stmt->parameters[i].format;
-        }
+        out = settle(db);
+        if (out != DB_OK)
+            return out;
+        db_values_list(&stmt->values, &v);
         stmt->result = PQexecPrepared(
-            handle(db), stmt->name, (int)stmt->parameters_n, values, lengths, formats, 1);
+            handle(db), stmt->name, (int)stmt->values.n, v.values, v.lengths, v.are_bytes, 1);
         stmt->row = -1;
         out = result_from(db, stmt->result);
         if (out != DB_OK)
             return out;
     }
     return ++stmt->row < PQntuples(stmt->result) ? DB_ROW : DB_DONE;
+}
+
+static enum db_result
+pg_send(struct db *db, struct db_stmt *stmt)
+{
+    struct connection *c = (struct connection *)db;
+    struct db_values_list v;
+
+    if (c->sent == 0 && PQenterPipelineMode(c->pg) == 0)
+        return not_carried(db);
+    c->sent++;
+    db_values_list(&stmt->values, &v);
+    if (PQsendQueryPrepared(
+            c->pg, stmt->name, (int)stmt->values.n, v.values, v.lengths, v.are_bytes, 1) == 0)
+        return not_carried(db);
+    return c->sent < SENT_MAX ? DB_OK : settle(db);
 }
 
 static int64_t
@@ -311,10 +378,7 @@ pg_column(struct db *db, struct db_stmt *stmt, unsigned column, struct db_value 
 static void
 pg_reset(struct db *db, struct db_stmt *stmt)
 {
-    for (unsigned i = 0; i < stmt->parameters_n; i++)
-        free((char *)(uintptr_t)stmt->parameters[i].bytes.p);
-    memset(stmt->parameters, 0, sizeof(stmt->parameters));
-    stmt->parameters_n = 0;
+    db_values_clear(&stmt->values);
     PQclear(stmt->result);
     stmt->result = NULL;
 }
@@ -324,6 +388,7 @@ static void
 pg_finish(struct db *db, struct db_stmt *stmt)
 {
     pg_reset(db, stmt);
+    db_values_done(&stmt->values);
     free(stmt);
 }
 
@@ -338,6 +403,7 @@ const struct db_driver db_pg = {
     .columns_sql = "SELECT column_name::text FROM information_schema.columns WHERE table_schema ="
                    " current_schema() AND table_name = $1 ORDER BY column_name::text COLLATE \"C\"",
     .check_sql = "SELECT 'ok'::text",
+    .clock_sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
     .tables_sql = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()"
                   " AND tablename NOT LIKE 'schema%' ORDER BY tablename::text COLLATE \"C\"",
     .migration_lock_sql = "SELECT pg_advisory_lock(8104636957719492)",
@@ -358,6 +424,7 @@ const struct db_driver db_pg = {
     .prepare = pg_prepare,
     .bind = pg_bind,
     .step = pg_step,
+    .send = pg_send,
     .column = pg_column,
     .reset = pg_reset,
     .finish = pg_finish,

@@ -9,7 +9,7 @@
 
 #include "base/cleanup.h"
 
-enum { WAL_TRY_MS = 10, BUSY_TIMEOUT_MS = 5000, PATH_MAX_BYTES = 4096 };
+enum { WAL_TRY_MS = 10, BUSY_TIMEOUT_MS = 5000, PATH_MAX_BYTES = 4096, ROOM_MAX = 4096 };
 
 struct connection {
     struct db db;
@@ -18,12 +18,14 @@ struct connection {
     int hold_fd; /* PATH.lock, flocked; -1: not held */
 };
 
-/* struct db_stmt is never complete here: a sqlite3_stmt goes by that name. */
-static sqlite3_stmt *
-native(struct db_stmt *stmt)
-{
-    return (sqlite3_stmt *)stmt;
-}
+struct db_stmt {
+    sqlite3_stmt *native;
+    uint8_t index[DB_PARAMETERS_MAX + 1]; /* SQLite's, of the parameter of that number; 0: none */
+    /* Short values stay here until the reset, so that SQLite need not copy each. */
+    char *room;
+    size_t room_bytes;
+    size_t wanted; /* by the values bound since the reset; may be more than there is */
+};
 
 static sqlite3 *
 handle(struct db *db)
@@ -210,41 +212,76 @@ sqlite_rollback(struct db *db)
     return sqlite3_get_autocommit(handle(db)) ? DB_OK : sqlite_exec(db, "ROLLBACK");
 }
 
+/* $1 is a name to SQLite: its index is the order of first appearance. */
 static enum db_result
 sqlite_prepare(struct db *db, const char *sql, struct db_stmt **ret)
 {
-    sqlite3_stmt *stmt;
-    int code = sqlite3_prepare_v3(handle(db), sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt, NULL);
+    sqlite3_stmt *native;
+    int code = sqlite3_prepare_v3(handle(db), sql, -1, SQLITE_PREPARE_PERSISTENT, &native, NULL);
+    struct db_stmt *stmt;
 
     if (code != SQLITE_OK)
         return result_from(code);
-    *ret = (struct db_stmt *)stmt;
+    stmt = calloc(1, sizeof(*stmt));
+    ENSURE(stmt != NULL);
+    stmt->native = native;
+    for (int i = sqlite3_bind_parameter_count(native); i > 0; i--) {
+        long number = strtol(sqlite3_bind_parameter_name(native, i) + 1, NULL, 10);
+
+        ENSURE(number >= 1 && number <= DB_PARAMETERS_MAX);
+        stmt->index[number] = (uint8_t)i;
+    }
+    *ret = stmt;
     return DB_OK;
 }
 
-/* $1 is a name to SQLite: its index is the order of first appearance. */
+/* Where the value stays as it is until the reset; NULL: SQLite must copy it. */
+static const char *
+keep(struct db_stmt *stmt, struct str s)
+{
+    size_t at = stmt->wanted;
+
+    stmt->wanted += s.n;
+    if (stmt->room == NULL || stmt->wanted > stmt->room_bytes)
+        return NULL;
+    if (s.n > 0)
+        memcpy(stmt->room + at, s.p, s.n);
+    return stmt->room + at;
+}
+
+/* With nothing bound. The next values will be about as long as the last ones. */
+static void
+make_room(struct db_stmt *stmt)
+{
+    if (stmt->wanted > stmt->room_bytes && stmt->wanted <= ROOM_MAX) {
+        free(stmt->room);
+        stmt->room_bytes = stmt->wanted + stmt->wanted / 4;
+        stmt->room = malloc(stmt->room_bytes);
+        ENSURE(stmt->room != NULL);
+    }
+    stmt->wanted = 0;
+}
+
 static enum db_result
 sqlite_bind(struct db *db, struct db_stmt *stmt, unsigned parameter, const struct db_value *v)
 {
     static const char empty[1];
-    char name[16];
-    const char *bytes = v->s.n == 0 ? empty : v->s.p;
-    int index;
+    int index = parameter <= DB_PARAMETERS_MAX ? stmt->index[parameter] : 0;
+    bool bytes = v->type == DB_TEXT || v->type == DB_BLOB;
+    const char *kept = bytes ? keep(stmt, v->s) : NULL;
+    const char *p = kept != NULL ? kept : v->s.n == 0 ? empty : v->s.p;
+    void (*copy)(void *) = kept == NULL ? SQLITE_TRANSIENT : SQLITE_STATIC;
 
-    snprintf(name, sizeof(name), "$%u", parameter);
-    index = sqlite3_bind_parameter_index(native(stmt), name);
     ENSURE(index > 0);
     switch (v->type) {
     case DB_NULL:
-        return result_from(sqlite3_bind_null(native(stmt), index));
+        return result_from(sqlite3_bind_null(stmt->native, index));
     case DB_INT:
-        return result_from(sqlite3_bind_int64(native(stmt), index, v->i));
+        return result_from(sqlite3_bind_int64(stmt->native, index, v->i));
     case DB_TEXT:
-        return result_from(
-            sqlite3_bind_text64(native(stmt), index, bytes, v->s.n, SQLITE_TRANSIENT, SQLITE_UTF8));
+        return result_from(sqlite3_bind_text64(stmt->native, index, p, v->s.n, copy, SQLITE_UTF8));
     case DB_BLOB:
-        return result_from(
-            sqlite3_bind_blob64(native(stmt), index, bytes, v->s.n, SQLITE_TRANSIENT));
+        return result_from(sqlite3_bind_blob64(stmt->native, index, p, v->s.n, copy));
     }
     return DB_FAILED;
 }
@@ -252,7 +289,17 @@ sqlite_bind(struct db *db, struct db_stmt *stmt, unsigned parameter, const struc
 static enum db_result
 sqlite_step(struct db *db, struct db_stmt *stmt)
 {
-    return result_from(sqlite3_step(native(stmt)));
+    return result_from(sqlite3_step(stmt->native));
+}
+
+static enum db_result
+sqlite_send(struct db *db, struct db_stmt *stmt)
+{
+    int code = SQLITE_ROW;
+
+    while (code == SQLITE_ROW)
+        code = sqlite3_step(stmt->native);
+    return code == SQLITE_DONE ? DB_OK : result_from(code);
 }
 
 static enum db_result
@@ -261,17 +308,17 @@ sqlite_column(struct db *db, struct db_stmt *stmt, unsigned column, struct db_va
     int i = (int)column;
     struct db_value v = {.type = DB_NULL};
 
-    switch (sqlite3_column_type(native(stmt), i)) {
+    switch (sqlite3_column_type(stmt->native, i)) {
     case SQLITE_INTEGER:
-        v = (struct db_value){.type = DB_INT, .i = sqlite3_column_int64(native(stmt), i)};
+        v = (struct db_value){.type = DB_INT, .i = sqlite3_column_int64(stmt->native, i)};
         break;
     case SQLITE_TEXT:
         v.type = DB_TEXT;
-        v.s.p = (const char *)sqlite3_column_text(native(stmt), i);
+        v.s.p = (const char *)sqlite3_column_text(stmt->native, i);
         break;
     case SQLITE_BLOB:
         v.type = DB_BLOB;
-        v.s.p = sqlite3_column_blob(native(stmt), i);
+        v.s.p = sqlite3_column_blob(stmt->native, i);
         break;
     case SQLITE_NULL:
         break;
@@ -279,7 +326,7 @@ sqlite_column(struct db *db, struct db_stmt *stmt, unsigned column, struct db_va
         return DB_FAILED;
     }
     if (v.type == DB_TEXT || v.type == DB_BLOB) {
-        v.s.n = (size_t)sqlite3_column_bytes(native(stmt), i);
+        v.s.n = (size_t)sqlite3_column_bytes(stmt->native, i);
         if (v.s.p == NULL && v.s.n > 0)
             return DB_FAILED;
     }
@@ -290,14 +337,17 @@ sqlite_column(struct db *db, struct db_stmt *stmt, unsigned column, struct db_va
 static void
 sqlite_reset(struct db *db, struct db_stmt *stmt)
 {
-    sqlite3_reset(native(stmt));
-    sqlite3_clear_bindings(native(stmt));
+    sqlite3_reset(stmt->native);
+    sqlite3_clear_bindings(stmt->native);
+    make_room(stmt);
 }
 
 static void
 sqlite_finish(struct db *db, struct db_stmt *stmt)
 {
-    sqlite3_finalize(native(stmt));
+    sqlite3_finalize(stmt->native);
+    free(stmt->room);
+    free(stmt);
 }
 
 const struct db_driver db_sqlite = {
@@ -311,6 +361,7 @@ const struct db_driver db_sqlite = {
     .columns_sql = "SELECT name FROM pragma_table_info($1) ORDER BY name",
     .backup_sql = "VACUUM INTO $1",
     .check_sql = "PRAGMA integrity_check",
+    .clock_sql = "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
     .tables_sql = "SELECT name FROM sqlite_master WHERE type = 'table'"
                   " AND name NOT LIKE 'sqlite%' AND name NOT LIKE 'schema%' ORDER BY name",
     .one_writer = true,
@@ -324,6 +375,7 @@ const struct db_driver db_sqlite = {
     .prepare = sqlite_prepare,
     .bind = sqlite_bind,
     .step = sqlite_step,
+    .send = sqlite_send,
     .column = sqlite_column,
     .reset = sqlite_reset,
     .finish = sqlite_finish,

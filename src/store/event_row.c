@@ -67,6 +67,27 @@ event_row_head(struct store_tx *tx, struct id org, int64_t *ret, struct error *e
     return ERR_OK;
 }
 
+enum err
+event_row_first(struct store_tx *tx, struct id org, int64_t *ret, struct error *e)
+{
+    struct query q =
+        query_start(tx, "SELECT seq FROM events WHERE org_id = $1 ORDER BY seq LIMIT 1");
+    int64_t first = 0;
+    enum err err;
+
+    query_id(&q, org);
+    if (query_row(&q))
+        first = query_get_int(&q);
+    err = query_end(&q, e);
+    if (err == ERR_OK && first == 0) {
+        err = event_row_head(tx, org, &first, e);
+        first++;
+    }
+    if (err == ERR_OK)
+        *ret = first;
+    return err;
+}
+
 #define COLUMNS "org_id, seq, workspace_id, type, details, created_ms"
 
 static enum err

@@ -25,5 +25,8 @@ enum err event_row_last(struct store_tx *tx, struct id org, struct id workspace,
 /* The number of the org's last event; 0: it has none. */
 enum err event_row_head(
     struct store_tx *tx, struct id org, int64_t *ret, struct error *e) MUST_CHECK;
+/* The number of the oldest one that is kept; one above the last one's when none is. */
+enum err event_row_first(
+    struct store_tx *tx, struct id org, int64_t *ret, struct error *e) MUST_CHECK;
 
 #endif

@@ -36,6 +36,7 @@ ledger_entry_canonical(const struct ledger_entry *entry, uint8_t ret[static LEDG
     AUTO_BUF struct buf b;
 
     buf_init(&b, LEDGER_CANONICAL_MAX);
+    (void)buf_reserve(&b, LEDGER_CANONICAL_MAX); /* at once: this is done for every call */
     canonical_int(&b, needs_new(entry) ? LEDGER_CANONICAL_VERSION : LEDGER_CANONICAL_FIRST);
     add_id(&b, entry->call_id);
     add_id(&b, entry->org_id);

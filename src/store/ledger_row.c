@@ -143,6 +143,9 @@ printable(const struct ledger_entry *entry)
 {
     struct ledger_entry en = *entry;
 
+    ENSURE(en.kind < LEDGER_KIND_COUNT && en.state < LEDGER_STATE_COUNT &&
+        en.certainty < LEDGER_CERTAINTY_COUNT && en.estimate < LEDGER_ESTIMATE_COUNT &&
+        en.dialect < DIALECT_COUNT);
     make_printable(en.provider, sizeof(en.provider));
     make_printable(en.model_asked, sizeof(en.model_asked));
     make_printable(en.model_vendor, sizeof(en.model_vendor));
@@ -167,47 +170,69 @@ is_booked(struct store_tx *tx, const struct ledger_entry *en, bool *ret, struct 
     return ERR_OK;
 }
 
+/* Inserts the entry behind the link before it, and makes *last its own. */
+static enum err
+insert(struct store_tx *tx, const struct chain *c, struct chain_link *last,
+    const struct ledger_entry *en, struct error *e)
+{
+    uint8_t bytes[LEDGER_CANONICAL_MAX];
+    struct str canonical = {(const char *)bytes, ledger_entry_canonical(en, bytes)};
+    struct chain_link link = chain_next(c, last, canonical);
+    struct query q = query_start(tx,
+        "INSERT INTO ledger (node_id, seq, prev_hash, hash, canonical, booked_ms, " ENTRY_COLUMNS
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
+        " $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34,"
+        " $35, $36, $37, $38, $39, $40, $41, $42, $43, $44)");
+
+    query_id(&q, c->node);
+    query_int(&q, link.seq);
+    query_blob(&q, last->hash, sizeof(last->hash));
+    query_blob(&q, link.hash, sizeof(link.hash));
+    query_blob(&q, canonical.p, canonical.n);
+    query_int(&q, clock_ms());
+    bind_entry(&q, en);
+    *last = link;
+    return query_send(&q, e);
+}
+
+enum err
+ledger_row_append_all(struct store_tx *tx, const struct ledger_entry *entries, size_t n,
+    bool may_be_booked, struct error *e)
+{
+    struct chain c = {"ledger", {{0}}, store_tx_node(tx)};
+    struct chain_link head = {0}, last = {0};
+
+    for (size_t i = 0; i < n; i++) {
+        struct ledger_entry en = printable(&entries[i]);
+        bool booked = false;
+
+        if (i == 0 || memcmp(c.org.b, en.org_id, sizeof(c.org.b)) != 0) {
+            if (last.seq != head.seq && chain_set_head(tx, &c, &last, e) != ERR_OK)
+                return e->code;
+            c.org = id_of(en.org_id);
+            if (chain_head(tx, &c, &head, e) != ERR_OK)
+                return e->code;
+            last = head;
+        }
+        if (may_be_booked && is_booked(tx, &en, &booked, e) != ERR_OK)
+            return e->code;
+        if (!booked && insert(tx, &c, &last, &en, e) != ERR_OK)
+            return e->code;
+    }
+    return last.seq == head.seq ? ERR_OK : chain_set_head(tx, &c, &last, e);
+}
+
 enum err
 ledger_row_append(
     struct store_tx *tx, const struct ledger_entry *entry, bool *ret_new, struct error *e)
 {
     struct ledger_entry en = printable(entry);
-    struct chain c = {"ledger", id_of(en.org_id), store_tx_node(tx)};
-    uint8_t bytes[LEDGER_CANONICAL_MAX];
-    struct str canonical = {(const char *)bytes, ledger_entry_canonical(&en, bytes)};
-    struct chain_link prev = {0}, link;
     bool booked = false;
-    struct query q;
 
-    ENSURE(en.kind < LEDGER_KIND_COUNT && en.state < LEDGER_STATE_COUNT &&
-        en.certainty < LEDGER_CERTAINTY_COUNT && en.estimate < LEDGER_ESTIMATE_COUNT &&
-        en.dialect < DIALECT_COUNT);
     if (is_booked(tx, &en, &booked, e) != ERR_OK)
         return e->code;
-    if (!booked) {
-        if (chain_head(tx, &c, &prev, e) != ERR_OK)
-            return e->code;
-        link = chain_next(&c, &prev, canonical);
-        /* The head first: its lock orders those who would append at once. */
-        if (chain_set_head(tx, &c, &link, e) != ERR_OK)
-            return e->code;
-        q = query_start(tx,
-            "INSERT INTO ledger (node_id, seq, prev_hash, hash, canonical, "
-            "booked_ms, " ENTRY_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
-            "$12, $13, $14, $15, $16, $17, $18,"
-            " $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, "
-            "$36,"
-            " $37, $38, $39, $40, $41, $42, $43, $44)");
-        query_id(&q, c.node);
-        query_int(&q, link.seq);
-        query_blob(&q, prev.hash, sizeof(prev.hash));
-        query_blob(&q, link.hash, sizeof(link.hash));
-        query_blob(&q, canonical.p, canonical.n);
-        query_int(&q, clock_ms());
-        bind_entry(&q, &en);
-        if (query_run(&q, e) != ERR_OK)
-            return e->code;
-    }
+    if (!booked && ledger_row_append_all(tx, entry, 1, false, e) != ERR_OK)
+        return e->code;
     if (ret_new != NULL)
         *ret_new = !booked;
     return ERR_OK;
@@ -232,15 +257,27 @@ enum err
 ledger_row_list(struct store_tx *tx, struct id org, struct id workspace, size_t max,
     struct arena *a, struct ledger_row **ret, size_t *ret_n, struct error *e)
 {
-#define NEWEST " ORDER BY opened_ms DESC, call_id DESC, attempt DESC, kind LIMIT $2"
+    return ledger_row_list_between(tx, org, workspace, 0, 0, max, a, ret, ret_n, e);
+}
+
+enum err
+ledger_row_list_between(struct store_tx *tx, struct id org, struct id workspace, int64_t from_ms,
+    int64_t to_ms, size_t max, struct arena *a, struct ledger_row **ret, size_t *ret_n,
+    struct error *e)
+{
+#define NEWEST                                                                                     \
+    " AND opened_ms >= $3 AND opened_ms < $4"                                                      \
+    " ORDER BY opened_ms DESC, call_id DESC, attempt DESC, kind LIMIT $2"
     bool whole_org = id_is_zero(workspace);
     struct query q = query_start(
-        tx, whole_org ? SELECT_ROWS NEWEST : SELECT_ROWS " AND workspace_id = $3" NEWEST);
+        tx, whole_org ? SELECT_ROWS NEWEST : SELECT_ROWS " AND workspace_id = $5" NEWEST);
     struct ledger_row *rows = NULL;
     size_t n = 0;
 
     query_id(&q, org);
     query_int(&q, (int64_t)max);
+    query_int(&q, from_ms);
+    query_int(&q, to_ms == 0 ? INT64_MAX : to_ms);
     if (!whole_org)
         query_id(&q, workspace);
     while (query_row(&q)) {

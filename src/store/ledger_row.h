@@ -37,9 +37,20 @@ size_t ledger_entry_canonical(
  */
 enum err ledger_row_append(struct store_tx *tx, const struct ledger_entry *entry, bool *ret_new,
     struct error *e) MUST_CHECK;
+/*
+ * The same for many, cheapest when those of one org stand together: each org's chain is read and
+ * written once. Unless may_be_booked, none is looked for before: one that is there is ERR_CONFLICT,
+ * perhaps at the commit only.
+ */
+enum err ledger_row_append_all(struct store_tx *tx, const struct ledger_entry *entries, size_t n,
+    bool may_be_booked, struct error *e) MUST_CHECK;
 /* The newest max rows of a workspace (zero: of the org), newest first. */
 enum err ledger_row_list(struct store_tx *tx, struct id org, struct id workspace, size_t max,
     struct arena *a, struct ledger_row **ret, size_t *ret_n, struct error *e) MUST_CHECK;
+/* Those that were opened from from_ms until before to_ms (0: without end). */
+enum err ledger_row_list_between(struct store_tx *tx, struct id org, struct id workspace,
+    int64_t from_ms, int64_t to_ms, size_t max, struct arena *a, struct ledger_row **ret,
+    size_t *ret_n, struct error *e) MUST_CHECK;
 /* The entry at that place of its chain. ERR_NOT_FOUND. */
 enum err ledger_row_at(struct store_tx *tx, struct id org, struct id node, int64_t seq,
     struct ledger_row *ret, struct error *e) MUST_CHECK;

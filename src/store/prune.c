@@ -114,10 +114,10 @@ static enum err
 keep_spend(struct store_tx *tx, const struct anchor_row *r, struct error *e)
 {
     struct query q = query_start(tx,
-        "INSERT INTO pruned_spend (org_id, workspace_id, cost_nano_usd)"
-        " SELECT org_id, workspace_id, CAST(SUM(cost_nano_usd) AS BIGINT) FROM ledger"
-        " WHERE org_id = $1 AND node_id = $2 AND seq <= $3 GROUP BY org_id, workspace_id"
-        " ON CONFLICT (org_id, workspace_id) DO UPDATE SET"
+        "INSERT INTO pruned_spend (org_id, workspace_id, node_id, cost_nano_usd)"
+        " SELECT org_id, workspace_id, node_id, CAST(SUM(cost_nano_usd) AS BIGINT) FROM ledger"
+        " WHERE org_id = $1 AND node_id = $2 AND seq <= $3 GROUP BY org_id, workspace_id, node_id"
+        " ON CONFLICT (org_id, workspace_id, node_id) DO UPDATE SET"
         " cost_nano_usd = pruned_spend.cost_nano_usd + excluded.cost_nano_usd");
 
     query_id(&q, r->org);
@@ -180,6 +180,23 @@ prune_chain(struct store_tx *tx, const struct prune_chain *p, struct arena *a, i
         return ERR_OK;
     p->sign(p->sign_ctx, &r);
     return anchor_row_put(tx, &r, e) == ERR_OK ? remove_entries(tx, &r, ret_removed, e) : e->code;
+}
+
+enum err
+prune_spent_here(
+    struct store_tx *tx, struct id org, struct id workspace, int64_t *ret_nano_usd, struct error *e)
+{
+#define SPENT_HERE                                                                                 \
+    "SELECT CAST(COALESCE(SUM(cost_nano_usd), 0) AS BIGINT) FROM pruned_spend WHERE org_id = $1"   \
+    " AND node_id = $2"
+    bool whole_org = id_is_zero(workspace);
+    struct query q = query_start(tx, whole_org ? SPENT_HERE : SPENT_HERE " AND workspace_id = $3");
+
+    query_id(&q, org);
+    query_id(&q, store_tx_node(tx));
+    if (!whole_org)
+        query_id(&q, workspace);
+    return read_int(&q, ret_nano_usd, e);
 }
 
 enum err

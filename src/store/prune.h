@@ -36,6 +36,9 @@ enum err prune_chain(struct store_tx *tx, const struct prune_chain *p, struct ar
 /* What entries that were removed had cost; workspace zero: those of the whole org. */
 enum err prune_spent(struct store_tx *tx, struct id org, struct id workspace, int64_t *ret_nano_usd,
     struct error *e) MUST_CHECK;
+/* The same of the entries of this node. */
+enum err prune_spent_here(struct store_tx *tx, struct id org, struct id workspace,
+    int64_t *ret_nano_usd, struct error *e) MUST_CHECK;
 
 /* The orgs that have events. */
 enum err prune_event_orgs(struct store_tx *tx, struct arena *a, struct id **ret, size_t *ret_n,

@@ -230,6 +230,14 @@ query_run(struct query *q, struct error *e)
 }
 
 enum err
+query_send(struct query *q, struct error *e)
+{
+    if (q->err == ERR_OK)
+        broken(q, db_send(q->tx->db, q->stmt));
+    return query_end(q, e);
+}
+
+enum err
 query_run_found(struct query *q, const char *what, struct error *e)
 {
     bool found = false;

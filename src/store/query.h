@@ -10,7 +10,7 @@
  *         o.name = query_get_text(&q, a);
  *     return query_end_found(&q, found, "org", e);
  *
- * Every query_start() is followed by exactly one query_end*() or query_run().
+ * Every query_start() is followed by exactly one query_end*(), query_run() or query_send().
  */
 #ifndef STORE_QUERY_H
 #define STORE_QUERY_H
@@ -87,6 +87,11 @@ enum err query_end(struct query *q, struct error *e) MUST_CHECK;
 enum err query_end_found(struct query *q, bool found, const char *what, struct error *e) MUST_CHECK;
 /* For statements whose rows do not matter. */
 enum err query_run(struct query *q, struct error *e) MUST_CHECK;
+/*
+ * The same for one of many writes in a row: whether it failed may be told by a later call of this
+ * transaction only. So nothing that follows may rest on its success but the commit.
+ */
+enum err query_send(struct query *q, struct error *e) MUST_CHECK;
 /* For writes that end in RETURNING: ERR_NOT_FOUND when no row was hit. */
 enum err query_run_found(struct query *q, const char *what, struct error *e) MUST_CHECK;
 

@@ -13,9 +13,9 @@ enum store_change {
     STORE_CHANGE_ANY,           /* something was missed: look at everything */
     STORE_CHANGE_TOKEN,         /* key: the digest as hexadecimal */
     STORE_CHANGE_PLATFORM_KEYS, /* key: empty */
-    STORE_CHANGE_BUDGETS,       /* budgets or limits; key: empty */
-    STORE_CHANGE_WISH,          /* something is wanted of a workspace's agent; key: its id */
-    STORE_CHANGE_EVENT,         /* an org has a new event; key: its id */
+    STORE_CHANGE_BUDGETS, /* budgets or limits; or key: an org of which a call was corrected */
+    STORE_CHANGE_WISH,    /* something is wanted of a workspace's agent; key: its id */
+    STORE_CHANGE_EVENT,   /* an org has a new event; key: its id */
     STORE_CHANGE_COUNT
 };
 

@@ -122,7 +122,7 @@ secret_new_room(size_t n, struct secret **ret, struct error *e)
 enum err
 secret_new(struct str value, struct secret **ret, struct error *e)
 {
-    struct secret *s;
+    struct secret *s = NULL;
 
     if (secret_new_room(value.n, &s, e) != ERR_OK)
         return e->code;

@@ -49,6 +49,22 @@ check_round(const struct recorder *r, const uint8_t *data, size_t n)
         entry.opened_ms == open.opened_ms && entry.bound_nano_usd == open.bound_nano_usd);
 }
 
+/* A header may say anything: what is attached lies within what there is. */
+static void
+check_header(void *memory, size_t bytes, const uint8_t *data, size_t n)
+{
+    static const size_t skipped = offsetof(struct recorder_header, lanes);
+    struct recorder_header kept;
+    struct recorder r;
+
+    memcpy(&kept, memory, sizeof(kept));
+    memcpy((char *)memory + skipped, data, n < 8 ? n : 8);
+    if (recorder_attach(memory, bytes, &r))
+        ENSURE(r.slots_n > 0 && (char *)recorder_slot_at(&r, r.slots_n) <= (char *)memory + bytes &&
+            (char *)r.states + r.slots_n <= r.slots);
+    memcpy(memory, &kept, sizeof(kept));
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
@@ -60,6 +76,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     ENSURE(memory != NULL);
     recorder_format(memory, 1, 8, node);
     ENSURE(recorder_attach(memory, bytes, &r));
+    check_header(memory, bytes, data, n);
     check_garbage(&r, data, n);
     check_round(&r, data, n);
     free(memory);

@@ -1,8 +1,11 @@
 """Fixtures. One purser per module where tests only make calls; tests that break it make their own."""
 
+import signal
+import time
+
 import pytest
 
-from harness import Postgres, Purser, Sim, new_key, remove_traces
+from harness import PATIENCE, Postgres, Purser, Sim, new_key, remove_traces, wait_until
 
 
 def pytest_configure(config):
@@ -29,9 +32,27 @@ def pytest_runtest_makereport(item, call):
             report.sections.append((f"log of {name}", value.process.log(value.mark)[-20000:]))
 
 
+@pytest.fixture(autouse=True)
+def bounded():
+    """A test that waits for what never comes is a failure, and not the end of the whole run."""
+    def too_long(*_):
+        raise TimeoutError("no test takes as long")
+    signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, 240 * PATIENCE, 10)  # again, until it no longer waits for what it left behind
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 @pytest.fixture(scope="module")
-def shared_sim():
-    sim = Sim({"anthropic-api": new_key()})
+def one_day():
+    """For tests that count by the day or the month (UTC): they do not begin right before the end of one."""
+    wait_until(lambda: time.time() % 86400 < 86400 - 60 * PATIENCE, "the new day", 61)
+
+
+@pytest.fixture(scope="module")
+def shared_sim(request):
+    """The module's own VENDOR_KEYS, if it has some, say which providers' keys the fake vendor knows."""
+    sim = Sim({name: new_key() for name in getattr(request.module, "VENDOR_KEYS", ["anthropic-api"])})
     yield sim
     sim.stop()
 

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -34,6 +35,10 @@ MODEL = "anthropic/claude-opus-4-7"
 VENDOR_MODEL = "claude-opus-4-7"
 
 
+# What runs in the background of a script ignores SIGINT, and so would every program and agent started from here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def wait_until(condition, what, seconds=10.0):
     """Calls condition until it answers something true, and returns that."""
     end = time.monotonic() + seconds * PATIENCE
@@ -46,10 +51,28 @@ def wait_until(condition, what, seconds=10.0):
         time.sleep(0.02)
 
 
+# Of the ports that free_port() gave; each holds its name as long as this process lives.
+_TAKEN = []
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that is this process's until it ends, whether somebody listens there or not.
+
+    The kernel gives no connection a port below its range, and two of these processes never get the same one.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10_000, max(first, 20_000))
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            name.bind(f"\0purser-test-port-{port}")
+            with socket.socket() as s:
+                s.bind(("127.0.0.1", port))
+        except OSError:
+            name.close()
+            continue
+        _TAKEN.append(name)
+        return port
 
 
 def new_key():
@@ -121,9 +144,10 @@ class Postgres:
             return self.sql("postgres", "SELECT 1") == "1"
 
     def kill(self):
-        """As a crash would: no connection is told, nothing is finished."""
-        self.process.stop(signal.SIGQUIT)
-        Postgres.running.remove(self)
+        """As a crash would: no connection is told, nothing is finished. Of one that does not run, nothing."""
+        if self in Postgres.running:
+            Postgres.running.remove(self)
+            self.process.stop(signal.SIGQUIT)
 
     def stop(self):
         self.kill()
@@ -234,8 +258,10 @@ def command_of(pid):
 class Sim:
     """The fake vendor as a process of its own."""
 
-    def __init__(self, keys=None, *, folder=None, listen="127.0.0.1:0", calls_kept=None):
+    def __init__(self, keys=None, *, folder=None, listen=None, calls_kept=None):
         self.keys = keys or {}
+        # Not whatever is free just now: a test may stop it and expect nobody, or start another one there.
+        listen = listen or f"127.0.0.1:{free_port()}"
         self.own_folder = folder is None
         self.folder = folder or make_folder()
         argv = [PROGRAM, "sim", "--listen", listen]
@@ -303,6 +329,18 @@ class Agent:
         return httpx.post(self.env["ANTHROPIC_BASE_URL"] + path, content=content, timeout=30, verify=False, headers={
             "x-api-key": token or self.token, "content-type": "application/json",
             "anthropic-version": "2023-06-01"} | (headers or {}))
+
+    @contextlib.contextmanager
+    def open_call(self, words="", **more):
+        """A streamed call that has begun, and whose vendor says no more: open until the block is left."""
+        body = {"model": MODEL, "max_tokens": 50, "stream": True,
+                "messages": [{"role": "user", "content": f"sim: stall_after=1 {words}"}]} | more
+        with httpx.stream("POST", self.env["ANTHROPIC_BASE_URL"] + "/v1/messages", json=body, timeout=30 * PATIENCE,
+                          verify=False, headers={"x-api-key": self.token}) as answer:
+            assert answer.status_code == 200, answer.read()
+            lines = answer.iter_lines()  # whose end would be that of the call
+            next(line for line in lines if "content_block_delta" in line)
+            yield
 
     def usage(self):
         return self.purser.api("GET", f"/workspaces/{self.id}/usage", org=self.org)
@@ -509,6 +547,42 @@ class Purser:
                               timeout=60 * PATIENCE, env=clean_environment(**self.store_env))
 
 
+class Nodes:
+    """Two pursers, each with a gateway of its own, on one PostgreSQL and one keyring."""
+
+    def __init__(self, sim, *, flags=()):
+        self.sim, self.flags, self.url = sim, flags, Postgres.shared().fresh()
+        self.a = Purser(sim, keys={}, flags=flags, env={"PURSER_STORE": self.url})
+        self.b = self.new_b()
+        # Given to one of them when both are there: what the other one has of them it was told.
+        for provider, key in sim.keys.items():
+            self.a.api("PUT", f"/admin/platform/keys/{provider}", {"value": key})
+
+    def new_b(self):
+        """A node that was never there before."""
+        self.state_b = make_folder() / "state"
+        self.state_b.mkdir(mode=0o711)
+        shutil.copy2(self.a.state / "master-key", self.state_b / "master-key")
+        return self.start_b()
+
+    def start_b(self):
+        """The same node as before."""
+        return Purser(self.sim, keys={}, flags=self.flags, state=self.state_b, env={"PURSER_STORE": self.url})
+
+    def stop(self):
+        self.a.stop()
+        self.b.stop()
+
+    def call(self, node, agent):
+        """A call of an agent that is behind a load balancer."""
+        return httpx.post(node.url + ANTHROPIC_BASE + "/v1/messages", timeout=30, verify=False, headers={
+            "x-api-key": agent.token, "anthropic-version": "2023-06-01"}, json={
+            "model": MODEL, "max_tokens": 16, "messages": [{"role": "user", "content": "hello"}]})
+
+    def sql(self, text):
+        return Postgres.shared().sql(self.url, text)
+
+
 def run_up(*flags, seconds=30, env=None):
     """`purser up` that is expected to end by itself; returns the finished process."""
     for state in [state for flag, state in zip(flags, flags[1:]) if flag == "--state"]:
@@ -539,6 +613,11 @@ class InBackground:
         if self.trouble is not None:
             raise self.trouble
         return self.answer
+
+
+def read_line(child):
+    """The next line that a subprocess.Popen with a pipe says; a failure instead of a test that never ends."""
+    return InBackground(child.stdout.readline).result()
 
 
 # ---- prices, worked out here a second time on purpose: nano-USD of claude-opus-4-7 ----

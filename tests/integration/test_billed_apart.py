@@ -4,13 +4,16 @@ import json
 
 import pytest
 
-from harness import MODEL, Purser
+import httpx
+
+from harness import MODEL, Purser, free_port
 from raw import Client, Vendor, answer
 from registries import lives_at, provider_in, registry_file, routed
 
 PRO = ("deepseek", "deepseek-v4-pro")
 SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 SONNET = "anthropic/claude-sonnet-4-6"
+TIERED = "minimax/MiniMax-M2.7"
 
 
 def offered(registry):
@@ -18,14 +21,16 @@ def offered(registry):
     deepseek["upstream_vendor"] = "deepseek"
     for model in deepseek["models"].values():
         model["max_output"] = 1000
+    provider_in(registry, "anthropic-api")["models"]["claude-haiku-5-5"]["max_output"] = 1000
 
 
 @pytest.fixture(scope="module")
 def vendor():
     vendor = Vendor("anthropic-api", "deepseek")
     registry = registry_file(lives_at("anthropic-api", vendor.url), lives_at("deepseek", vendor.url), offered,
-                             routed(MODEL, PRO))
-    vendor.purser = Purser(keys=vendor.keys, flags=["--registry", registry])
+                             routed(MODEL, PRO), routed(TIERED, ("anthropic-api", "claude-haiku-5-5")))
+    vendor.metrics = f"127.0.0.1:{free_port()}"
+    vendor.purser = Purser(keys=vendor.keys, flags=["--registry", registry, "--metrics-listen", vendor.metrics])
     yield vendor
     vendor.purser.stop()
     vendor.stop()
@@ -76,6 +81,27 @@ def test_searches_are_counted_and_paid(vendor):
     assert row["web_searches"] == 2 and row["certainty"] == "exact"
     assert row["cost_nano_usd"] == 1000 * 3000 + 100 * 15000 + 2 * 10_000_000
     assert row["bound_nano_usd"] > row["cost_nano_usd"] + 10_000_000
+    metrics = httpx.get(f"http://{vendor.metrics}/metrics").text
+    assert f'purser_web_searches_total{{provider="anthropic-api",model="{SONNET}"}} 2' in metrics
+    agent.stop()
+
+
+@pytest.mark.parametrize("tokens, cost", [(100_000, 100_000 * 100 + 10 * 500), (100_001, 100_001 * 500 + 10 * 2500)])
+def test_a_correction_is_priced_by_the_tier_of_what_the_prompt_was(vendor, tokens, cost):
+    """A row that stands at its bound has the price of a short prompt."""
+    def play(call):
+        call.read()
+        call.send(answer(body=b'{"id": "m", "type": "message", "model": "claude-haiku-5-5", "content": []}'))
+    vendor.reset()
+    vendor.play = play
+    agent = vendor.purser.new_agent(model=TIERED)
+    assert send(agent, TIERED)[0] == 200
+    (row,) = agent.wait_entries(1)
+    assert (row["certainty"], row["price_micro_usd_per_million"]["above_tokens"]) == ("bound", 0)
+    vendor.purser.cli("ledger", "correct", row["call_id"], "--reason", "the bill", "--input", tokens, "--output", 10)
+    correction = next(r for r in agent.entries() if r["kind"] == "correction")
+    assert row["cost_nano_usd"] + correction["cost_nano_usd"] == cost == agent.usage()["cost_nano_usd"]
+    assert correction["price_micro_usd_per_million"]["above_tokens"] == (100_000 if tokens > 100_000 else 0)
     agent.stop()
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from harness import (ANTHROPIC_BASE, BUILD, MODEL, PATIENCE, PROGRAM, Postgres, Purser, Sim, children, clean_environment, command_of, forget_reports,
-                     free_port, make_folder, run_directory, store_environment, wait_until)
+from harness import (MODEL, PROGRAM, Postgres, Purser, Sim, children, clean_environment, command_of, forget_reports, free_port,
+                     make_folder, run_directory, store_environment, wait_until)
 from routes import read_routes
 from rows import Place, Rows, kill_purserd
 
@@ -66,7 +66,7 @@ class Town:
         self.answers = []
         self.client = httpx.Client(timeout=30, verify=False)
         self.sim = Sim(keys={"anthropic-api": self.canaries.new("platform key")})
-        self.purser = Purser(self.sim)
+        self.purser = Purser(self.sim, flags=["--recorder-slots", "256"])  # a small one: every byte of it is searched
         self.canaries.add("admin token", self.purser.admin_token)
         self.org = self.purser.new_org("town")
         self.fill()
@@ -350,7 +350,8 @@ def test_neither_purserd_nor_a_shim_leaves_a_core():
                 "name": "a", "runtime": "claude-code", "model": "opus", "command": ["/bin/sleep", "600"],
                 "secrets": {"CLAUDE_CODE_OAUTH_TOKEN": "canary-core"}})
             assert made.status_code == 201, made.text
-            (shim,) = wait_until(lambda: [c for c in children(serve.pid) if " _shim" in command_of(c)], "the shim")
+            # The nearest comes first: a child of the shim is called as its parent is until it becomes the agent.
+            shim, *_ = wait_until(lambda: [c for c in children(serve.pid) if " _shim" in command_of(c)], "the shim")
             agents = wait_until(lambda: children(shim), "the agent")
             assert not can_be_looked_into(serve.pid) and not can_be_looked_into(shim)
             assert not core_of(serve.pid), "purserd left a core"

@@ -5,25 +5,12 @@ import subprocess
 
 import pytest
 
-from harness import NODE_MODULES, PATIENCE, Purser, Sim, clean_environment, make_folder, new_key, wait_until
+from harness import NODE_MODULES, PATIENCE, clean_environment, make_folder, wait_until
 
 GPT = "openai/gpt-5.4"
+VENDOR_KEYS = ["openai-api"]
 CODEX = next(NODE_MODULES.glob("@openai/codex-*/vendor/*/bin/codex"), None)
 pytestmark = pytest.mark.skipif(CODEX is None, reason="tests/setup has not installed the CLI")
-
-
-@pytest.fixture(scope="module")
-def shared_sim():
-    sim = Sim({"openai-api": new_key()})
-    yield sim
-    sim.stop()
-
-
-@pytest.fixture(scope="module")
-def shared_purser(shared_sim):
-    purser = Purser(shared_sim)
-    yield purser
-    purser.stop()
 
 
 @pytest.fixture

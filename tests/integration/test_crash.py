@@ -2,11 +2,10 @@
 
 import os
 import signal
-import time
 
 import pytest
 
-from harness import MODEL, PATIENCE, InBackground, wait_until
+from harness import MODEL, InBackground, wait_until
 
 
 def ask(text):
@@ -27,6 +26,17 @@ def wait_for_events(sim, n):
     return wait_until(lambda: [c for c in sim.calls(outcome="open") if c["events"] >= n], f"{n} events")[0]
 
 
+def kill_workers_in_mid_stream(purser, agent, words, pieces):
+    """When the client has heard so many pieces: its worker has read them, and the vendor says no more."""
+    heard = 0
+    with pytest.raises(Exception), agent.anthropic().messages.stream(**ask(f"sim: {words} stall_after={pieces}")) as s:
+        for heard, _ in enumerate(s.text_stream, 1):
+            if heard == pieces:
+                for pid in purser.worker_pids():
+                    os.kill(pid, signal.SIGKILL)
+    assert heard == pieces
+
+
 def is_alive(pid):
     try:
         os.kill(pid, 0)
@@ -36,19 +46,12 @@ def is_alive(pid):
 
 
 def test_a_worker_killed_in_mid_stream_leaves_one_recovered_row_with_exact_input(own_sim, own_purser, agent):
-    call = InBackground(stream, agent, "sim: input=4321 cache_read=17 output=300 events=300 delay_ms=50")
-    wait_for_events(own_sim, 5)
-    for pid in own_purser.worker_pids():
-        os.kill(pid, signal.SIGKILL)
-    with pytest.raises(Exception):
-        call.result()
-
+    kill_workers_in_mid_stream(own_purser, agent, "input=4321 cache_read=17 output=300 events=300", 20)
     (row,) = agent.wait_entries(1)
     assert (row["state"], row["certainty"]) == ("recovered", "estimated"), row
     assert (row["input_tokens"], row["cache_read_tokens"]) == (4321, 17)
-    assert 0 < row["output_tokens"] <= 400
     (truth,) = wait_until(lambda: own_sim.calls(outcome="aborted_by_client"), "the vendor to notice")
-    assert row["output_tokens"] >= truth["usage"]["output"]
+    assert 0 < truth["usage"]["output"] <= row["output_tokens"] <= 400
 
     # nginx made a new worker; the next call is as good as any, and the old row is not booked twice.
     assert "Hello!" in wait_until(lambda: try_stream(agent, "hi"), "a new worker")
@@ -60,12 +63,7 @@ def test_the_worker_that_takes_a_dead_ones_lane_leaves_its_call_to_be_booked(own
     own_purser.process.stop()
     own_purser.start()
     agent = own_purser.new_agent()
-    call = InBackground(stream, agent, "sim: input=77 output=300 events=300 delay_ms=50")
-    wait_for_events(own_sim, 3)
-    for pid in own_purser.worker_pids():
-        os.kill(pid, signal.SIGKILL)
-    with pytest.raises(Exception):
-        call.result()
+    kill_workers_in_mid_stream(own_purser, agent, "input=77 output=300 events=300", 3)
     (row,) = agent.wait_entries(1)
     assert (row["state"], row["input_tokens"]) == ("recovered", 77)
 
@@ -93,9 +91,7 @@ def test_a_call_and_an_agent_outlive_purserd(own_sim, own_purser):
     assert call.result() == "as if nothing happened"
 
     wait_until(lambda: own_purser.purserd_pid() not in (None, old) and own_purser.healthy(), "purserd to be back", 15)
-    back = time.monotonic()
     (row,) = agent.wait_entries(1)
-    assert time.monotonic() - back < 1 * PATIENCE
     assert (row["state"], row["certainty"], row["input_tokens"], row["output_tokens"]) == ("settled", "exact", 1000, 60)
 
     assert is_alive(pid) and agent.row()["status"] == status

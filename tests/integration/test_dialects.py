@@ -12,18 +12,12 @@ import httpx
 import openai
 import pytest
 
-from harness import NODE_MODULES, SOURCE, Purser, Sim, clean_environment, new_key
+from harness import NODE_MODULES, SOURCE, Purser, clean_environment
 from registries import offers_embeddings, registry_file
 
 MINIMAX, GPT, EMBED = "minimax/MiniMax-M2.7", "openai/gpt-5.4", "openai/text-embedding-3-small"
+VENDOR_KEYS = ["anthropic-api", "minimax", "openai-api"]
 KINDS = {"input": "input_tokens", "output": "output_tokens", "cache_read": "cache_read_tokens", "reasoning": "reasoning_tokens"}
-
-
-@pytest.fixture(scope="module")
-def shared_sim():
-    sim = Sim({name: new_key() for name in ("anthropic-api", "minimax", "openai-api")})
-    yield sim
-    sim.stop()
 
 
 @pytest.fixture(scope="module")

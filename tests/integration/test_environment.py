@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import MODEL, Purser, Sim, new_key, wait_until
+from harness import MODEL, Purser, new_key, wait_until
 
 BYOK_MODEL = "claude-opus-4-7"
 LOGIN = {"tokens": {"access_token": "sim-login-one", "refresh_token": "sim-refresh-one"}}

@@ -4,16 +4,22 @@ Each attempt has a row of its own under the call's id. Nothing is tried again on
 """
 
 import json
+import socket
 import threading
+from pathlib import Path
 
 import pytest
 
-from harness import MODEL, PATIENCE, Purser, free_port, new_key
+from harness import MODEL, PATIENCE, Purser, free_port, new_key, wait_until
 from raw import START, STOP, STREAM_HEAD, Client, Vendor, answer, ask, message, serve, text_event
 from registries import lives_at, registry_file, routed, with_fields
 
 FIRST, SECOND, THIRD = ("anthropic-api", "claude-opus-4-7"), ("moonshot", "kimi-k2.6"), ("minimax", "MiniMax-M2.7")
 SETTLED, LOST = ("settled", "exact"), ("interrupted", "bound")
+SILENCE_S = max(1, int(PATIENCE))  # what is borne of the first vendor: longer than one of ours takes for an answer
+
+
+BIG = 12_000_000  # more than the kernel takes for a vendor that does not read
 
 
 def refuse(status, *headers, body=b'{"type":"error","error":{"type":"x","message":"no"}}'):
@@ -28,6 +34,11 @@ def hang_up(call):
     call.reset()
 
 
+def exempt(purser):
+    """Some calls here are larger than what the default budget would let in."""
+    purser.api("PATCH", "/org/budgets", {"exempt": True}, org=purser.default_org())
+
+
 class Three:
     """Three vendors on ports of their own and a purser that tries them in turn."""
 
@@ -37,9 +48,10 @@ class Three:
         registry = registry_file(
             *[lives_at(name, v.url) for name, v in self.vendors.items()], routed(MODEL, FIRST, SECOND, THIRD),
             # One route's worth of patience; the other models of these vendors have it, too.
-            with_fields("anthropic-api", timeouts={"connect_s": 2, "first_byte_s": 1, "idle_s": 1}))
+            with_fields("anthropic-api", timeouts={"connect_s": SILENCE_S + 1, "first_byte_s": SILENCE_S, "idle_s": SILENCE_S}))
         self.keys = {name: v.keys[name] for name, v in self.vendors.items()}
         self.purser = Purser(keys=self.keys, flags=["--registry", registry, "--worker-processes", "1"])
+        exempt(self.purser)
 
     def reset(self):
         for vendor in self.vendors.values():
@@ -143,6 +155,33 @@ def test_a_connection_lost_before_the_answer_may_have_been_served(three, agent):
     rows = rows_of(agent, 2)
     check(rows, ("anthropic-api", *LOST), ("moonshot", *SETTLED))
     assert rows[0]["cost_nano_usd"] == rows[0]["bound_nano_usd"] > 0
+
+
+def test_a_connection_lost_before_all_of_the_call_was_sent_has_served_nothing(three, agent):
+    three.first.play = lambda call: call.reset()
+    assert agent.post(json.loads(ask("y" * BIG))).status_code == 200
+    assert three.seen() == [1, 1, 0]
+    check(rows_of(agent, 2), ("anthropic-api", "failed", "exact"), ("moonshot", *SETTLED))
+
+
+CHUNKED = b"HTTP/1.1 429 Sorry\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"a\":\r\n2\r\n1}\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("play, connections", [
+    (refuse(429), 1),
+    (refuse(429, body=b""), 1),
+    (refuse(429, body=b"x" * 12_000), 1),
+    (lambda call: (call.read(), call.send(CHUNKED)), 1),
+    # Where the end is not there yet, nobody waits for it.
+    (refuse(429, body=b"x" * 60_000), 6),
+    (refuse(429, "Connection: close"), 6),
+], ids=["a body", "an empty body", "a long body", "chunks", "too long a body", "its last answer"])
+def test_a_connection_that_brought_a_refusal_carries_the_next_call(three, agent, play, connections):
+    three.first.play = play
+    for _ in range(6):
+        assert agent.post(json.loads(ask())).content == message()
+    assert [len({call.connection for call in v.calls}) for v in (three.first, three.second)] == [connections, 1]
+    assert three.seen() == [6, 6, 0] and len(agent.wait_entries(12)) == 12
 
 
 def test_a_kept_connection_that_died_meanwhile_is_not_used_twice(three, agent):
@@ -257,8 +296,9 @@ def test_count_tokens_is_free_wherever_it_is_answered(three, agent):
 def draining():
     vendor = Vendor("anthropic-api")
     registry = registry_file(lives_at("anthropic-api", vendor.url),
-                             with_fields("anthropic-api", on_client_abort={"drain_s": 2, "max_usd": 0.00035}))
+                             with_fields("anthropic-api", on_client_abort={"drain_s": 2 * SILENCE_S, "max_usd": 0.00035}))
     vendor.purser = Purser(keys=vendor.keys, flags=["--registry", registry])
+    exempt(vendor.purser)
     yield vendor
     vendor.purser.stop()
     vendor.stop()
@@ -294,6 +334,69 @@ def test_an_abandoned_stream_is_read_to_its_end_within_limits(draining, events, 
     assert (row["state"], row["certainty"]) == end[:2]
     assert row["output_tokens"] in end[2] and row["input_tokens"] == 22
     agent.stop()
+
+
+def test_a_client_that_leaves_before_the_vendor_has_all_of_its_call_pays_nothing(draining):
+    release = threading.Event()
+    draining.reset()
+    draining.play = lambda call: (release.wait(20 * PATIENCE), call.reset())
+    agent = draining.purser.new_agent()
+    client = Client(agent).send(body=ask("y" * BIG))
+    wait_until(lambda: draining.calls, "the head of the call to arrive")
+    client.leave()
+    try:
+        (row,) = agent.wait_entries(1)
+        assert (row["state"], row["certainty"], row["cost_nano_usd"]) == ("failed", "exact", 0)
+    finally:
+        release.set()
+        agent.stop()
+
+
+class Unreachable:
+    """A place that takes no connection and refuses none: its queue is full, and nobody looks at it."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.port = self.listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.queue = [socket.socket() for _ in range(3)]
+        for s in self.queue:
+            s.setblocking(False)
+            s.connect_ex(self.listener.getsockname())
+        self.waiting = self._connecting()
+
+    def _connecting(self):
+        """How many ask for a connection just now."""
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(row[2].endswith(f":{self.port:04X}") and row[3] == "02" for row in rows)
+
+    def is_asked(self):
+        return self._connecting() > self.waiting
+
+    def stop(self):
+        for s in [self.listener, *self.queue]:
+            s.close()
+
+
+@pytest.mark.parametrize("abort", [{"drain_s": 60, "max_usd": 1}, "cancel"], ids=["drain", "cancel"])
+def test_a_client_that_leaves_before_the_second_vendor_is_reached_pays_nothing(abort):
+    vendor, nowhere = Vendor("anthropic-api"), Unreachable()
+    vendor.play = refuse(503)
+    registry = registry_file(lives_at("anthropic-api", vendor.url), lives_at("moonshot", nowhere.url),
+                             with_fields("moonshot", on_client_abort=abort), routed(MODEL, FIRST, SECOND))
+    purser = Purser(keys=vendor.keys | {"moonshot": new_key()}, flags=["--registry", registry])
+    try:
+        agent = purser.new_agent()
+        client = Client(agent).send()
+        wait_until(nowhere.is_asked, "the second vendor to be asked for a connection")
+        client.leave()
+        rows = rows_of(agent, 2)
+        check(rows, ("anthropic-api", "failed", "exact"), ("moonshot", "failed", "exact"))
+        assert [row["cost_nano_usd"] for row in rows] == [0, 0]
+    finally:
+        purser.stop()
+        vendor.stop()
+        nowhere.stop()
 
 
 # ---- several keys of one vendor ----

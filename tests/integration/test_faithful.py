@@ -8,15 +8,15 @@ import functools
 import gzip
 import json
 import random
-import shutil
 import ssl
 import subprocess
 
 import httpx
 import pytest
 
-from harness import ANTHROPIC_BASE, Purser, make_folder, wait_until
+from harness import ANTHROPIC_BASE
 from raw import Client, Vendor, answer, message
+from tls import TlsPurser, make_certificate
 
 MODEL, VENDOR_MODEL = "minimax/MiniMax-M2.7", "MiniMax-M2.7"
 OPENAI_BASE = "/api/v1/internal/llm/openai/v1"
@@ -32,33 +32,8 @@ def shared_sim():
 
 
 @pytest.fixture(scope="module")
-def certificate():
-    folder = make_folder()
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
-                   check=True, capture_output=True)
-    return cert, key
-
-
-class TlsPurser(Purser):
-    """Clients speak TLS to it, so HTTP/2, too."""
-
-    def __init__(self, sim, certificate):
-        self.cert = certificate[0]
-        super().__init__(sim, wait=False, flags=["--tls-cert", certificate[0], "--tls-key", certificate[1]])
-        self.url = self.url.replace("http:", "https:")
-        wait_until(self._ready, "purser up to be ready", 20)
-        for provider, key in sim.keys.items():
-            self.api("PUT", f"/admin/platform/keys/{provider}", {"value": key})
-
-    def health(self):
-        return httpx.get(self.url + "/health", timeout=5, verify=False)
-
-
-@pytest.fixture(scope="module")
-def shared_purser(shared_sim, certificate):
-    purser = TlsPurser(shared_sim, certificate)
+def shared_purser(shared_sim):
+    purser = TlsPurser(shared_sim, make_certificate())
     yield purser
     purser.stop()
 
@@ -279,6 +254,16 @@ def test_the_extra_chunk_goes_wherever_the_stream_is_cut(sim, agent, purser):
 def test_what_is_no_usage_chunk_passes(sim, post, events):
     sim.play = lambda call: (call.read(), call.send(in_chunks(*[p for e in events for p in (e[:9], e[9:-5], e[-5:])])))
     assert post(CHAT, chat())[::2] == (200, b"".join(events))
+
+
+def test_a_body_without_a_length_is_taken_up_to_four_mebibytes(sim, post):
+    whole = b'{"model":"%s","max_tokens":9,"messages":[{"role":"user","content":"%s"}]}' % (MODEL.encode(), b"x" * 3_000_000)
+    sim.play = lambda call: (call.read(), call.send(answer()))
+    assert post(MESSAGES, (whole[i:i + 60_000] for i in range(0, len(whole), 60_000)))[0] == 200
+    assert sim.calls[-1].body == as_sent(whole)
+    calls = len(sim.calls)
+    status, headers, _ = post(MESSAGES, (b" " * 60_000 for _ in range(80)))
+    assert (status, headers["x-purser-code"]) == (411, "LENGTH_REQUIRED") and len(sim.calls) == calls
 
 
 def test_curl_speaks_http2_to_it(sim, agent, purser):

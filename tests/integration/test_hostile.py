@@ -17,6 +17,7 @@ import pytest
 from harness import ANTHROPIC_BASE, PATIENCE, Purser, children, command_of, wait_until
 from raw import (BOUND, CALL, START, STOP, STREAM_HEAD, Client, Vendor, answer, ask, message, serve,
                  text_event)
+from registries import lives_at, provider_in, registry_file
 
 SETTLED, ABORTED = ("settled", "exact"), ("aborted", "estimated")
 LOST, CUT = ("interrupted", "bound"), ("interrupted", "estimated")
@@ -196,6 +197,32 @@ def test_the_vendor_sees_one_key_and_one_type_whatever_the_agent_says(agent, sim
     assert "psr_use_" not in str(seen) and "agents-own" not in str(seen)
 
 
+def test_the_key_is_where_the_vendor_wants_it_and_nowhere_else():
+    vendor = Vendor("anthropic-api")
+    key = vendor.keys["anthropic-api"]
+    places = {"x-api-key": ("x-api-key", key), "bearer": ("authorization", f"Bearer {key}"),
+              "api-key": ("api-key", key), "x-goog-api-key": ("x-goog-api-key", key)}
+
+    def wanting(header):
+        return registry_file(lives_at("anthropic-api", vendor.url), lambda registry: provider_in(
+            registry, "anthropic-api")["endpoints"]["anthropic"].update(header=header))
+
+    path = wanting("bearer")
+    purser = Purser(keys=vendor.keys, flags=["--registry", path])
+    try:
+        agent = purser.new_agent()
+        for header, (name, value) in places.items():
+            path.write_text(wanting(header).read_text())
+            purser.api("POST", "/admin/registry/reload")
+            assert agent.post(json.loads(ask())).status_code == 200
+            seen = vendor.calls[-1].headers
+            assert {n: v for n, v in seen.items() if key in str(v)} == {name: [value]}
+            assert seen["host"] == [vendor.url.removeprefix("http://")]
+    finally:
+        purser.stop()
+        vendor.stop()
+
+
 def test_a_head_with_a_body_leaves_the_connection_in_step(agent, sim, client):
     smuggled = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     client.send(body=smuggled, method="HEAD", path=ANTHROPIC_BASE + "/api/hello")
@@ -274,7 +301,7 @@ def test_who_stops_reading_has_left(sim, own_purser):
 def test_sixty_streams_at_once_all_get_a_slot(sim, own_purser):
     """Wherever they land: more workers than there once were lanes, more streams than a lane has slots."""
     release = threading.Event()
-    sim.play = lambda call: (call.read(), call.send(STREAM_HEAD, START), release.wait(20), call.send_and_close(STOP))
+    sim.play = lambda call: (call.read(), call.send(STREAM_HEAD, START), release.wait(20 * PATIENCE), call.send_and_close(STOP))
     agent = own_purser.new_agent()
     clients = [Client(agent).send() for _ in range(60)]
     heads = [client.head() for client in clients]

@@ -7,44 +7,21 @@ import time
 import httpx
 import pytest
 
-from harness import PROGRAM, PATIENCE, Postgres, Process, Purser, free_port, make_folder, wait_until
+from harness import MODEL, PATIENCE, PROGRAM, Nodes, Process, free_port, make_folder, wait_until
 
-BODY = {"model": "anthropic/claude-opus-4-7", "max_tokens": 16, "messages": [{"role": "user", "content": "hello"}]}
-
-
-class Nodes:
-    """Two purserds with gateways of their own, one PostgreSQL and one keyring."""
-
-    def __init__(self, sim):
-        self.engine, self.sim = Postgres.shared(), sim
-        self.url = self.engine.fresh()
-        self.a = Purser(sim, env={"PURSER_STORE": self.url})
-        self.state_b = make_folder() / "state"
-        self.state_b.mkdir(mode=0o711)
-        shutil.copy2(self.a.state / "master-key", self.state_b / "master-key")
-        self.b = self.start_b()
-
-    def start_b(self):
-        return Purser(self.sim, keys={}, state=self.state_b, env={"PURSER_STORE": self.url})
-
-    def call(self, node, agent):
-        return httpx.post(node.url + "/api/v1/internal/llm/anthropic/v1/messages", json=BODY, timeout=30, headers={
-            "x-api-key": agent.token, "anthropic-version": "2023-06-01"})
-
-    def sql(self, text):
-        return self.engine.sql(self.url, text)
-
-    def ask(self, method, path, org, body=None, **more):
-        """Of node b, as the admin of the store."""
-        return self.b.request(method, path, body, org=org, token=self.a.admin_token, **more)
+LOOK_S = 2  # how often a node looks for what no notice told it
 
 
 @pytest.fixture(scope="module")
 def nodes(shared_sim):
     both = Nodes(shared_sim)
     yield both
-    both.a.stop()
-    both.b.stop()
+    both.stop()
+
+
+def ask(nodes, method, path, org, body=None, **more):
+    """Of node b, as the admin of the store."""
+    return nodes.b.request(method, path, body, org=org, token=nodes.a.admin_token, **more)
 
 
 def test_together_they_spend_no_more_than_the_limit(nodes):
@@ -57,12 +34,13 @@ def test_together_they_spend_no_more_than_the_limit(nodes):
     def call(n):
         return nodes.call((nodes.a, nodes.b)[n % 2], agent).status_code
 
+    wait_until(lambda: call(0) == 200, "its own node to have a share")
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         codes = list(pool.map(call, range(120)))
     total = lambda: int(nodes.sql(f"SELECT COALESCE(SUM(cost_nano_usd), 0) FROM ledger WHERE org_id = '{agent.org}'"))
     held = lambda: int(nodes.sql("SELECT COALESCE(SUM(held_nano), 0) FROM budget_leases WHERE budget_id = "
                                  f"(SELECT id FROM budgets WHERE org_id = '{agent.org}')"))
-    assert codes.count(200) > 0 and total() <= limit and held() <= limit, (codes, total(), held(), spent)
+    assert total() <= limit and held() <= limit, (codes, total(), held(), spent)
     # One of them dies with all it has; what the other may spend stays below the limit.
     nodes.b.abandon()
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -78,21 +56,24 @@ def test_together_they_spend_no_more_than_the_limit(nodes):
 def test_what_another_node_is_asked_comes_to_the_agent_s_own(nodes):
     agent = nodes.a.new_agent()
     agent.wait_status("online")
-    asked = nodes.ask("POST", f"/workspaces/{agent.id}/stop", agent.org)
+    asked = ask(nodes, "POST", f"/workspaces/{agent.id}/stop", agent.org)
     assert asked.status_code == 202 and asked.json()["desired"] == "stopped", asked.text
     agent.wait_status("stopped")
-    assert nodes.ask("POST", f"/workspaces/{agent.id}/start", agent.org).status_code == 202
+    assert ask(nodes, "POST", f"/workspaces/{agent.id}/start", agent.org).status_code == 202
     agent.wait_status("online")
     before = (nodes.a.home(agent.id) / "pid").read_text()
-    assert nodes.ask("POST", f"/workspaces/{agent.id}/restart", agent.org).status_code == 202
+    assert ask(nodes, "POST", f"/workspaces/{agent.id}/restart", agent.org).status_code == 202
     wait_until(lambda: (nodes.a.home(agent.id) / "pid").read_text() not in ("", before), "another process")
     agent.wait_status("online")
-    logs = nodes.ask("GET", f"/workspaces/{agent.id}/logs", agent.org)
+    logs = ask(nodes, "GET", f"/workspaces/{agent.id}/logs", agent.org)
     assert logs.status_code == 409 and asked.json()["node_id"] in logs.text, logs.text
-    assert nodes.ask("POST", f"/workspaces/{agent.id}/pause", agent.org).status_code == 200
+    paused = ask(nodes, "POST", f"/workspaces/{agent.id}/pause", agent.org)
+    assert (paused.status_code, paused.json()["status"]) == (202, "pausing"), paused.text
     agent.wait_status("paused")
+    assert ask(nodes, "POST", f"/workspaces/{agent.id}/resume", agent.org).status_code == 202
+    agent.wait_status("online")
     name = agent.row()["name"]
-    gone = nodes.ask("DELETE", f"/workspaces/{agent.id}", agent.org, headers={"X-Confirm-Name": name})
+    gone = ask(nodes, "DELETE", f"/workspaces/{agent.id}", agent.org, headers={"X-Confirm-Name": name})
     assert gone.status_code == 202, gone.text
     wait_until(lambda: nodes.sql(f"SELECT status FROM workspaces WHERE id = '{agent.id}'") == "removed", "it to be gone")
 
@@ -100,7 +81,7 @@ def test_what_another_node_is_asked_comes_to_the_agent_s_own(nodes):
 def test_a_suspended_org_has_no_agent_on_any_node(nodes):
     org = nodes.a.new_org()
     agent = nodes.a.new_agent(org=org)
-    nodes.ask("POST", f"/admin/orgs/{org}/suspend", None).raise_for_status()
+    ask(nodes, "POST", f"/admin/orgs/{org}/suspend", None).raise_for_status()
     wait_until(lambda: nodes.sql(f"SELECT status FROM workspaces WHERE id = '{agent.id}'") == "stopped", "its end")
 
 
@@ -114,15 +95,43 @@ def test_a_copied_node_id_is_noticed(nodes):
 
 
 def test_an_event_of_one_node_is_told_by_the_other_at_once(nodes):
-    org = nodes.a.new_org()
-    with httpx.stream("GET", nodes.b.url + "/events", timeout=10, headers={
+    org, n = nodes.a.new_org(), 5
+    with httpx.stream("GET", nodes.b.url + "/events", timeout=30 * PATIENCE, verify=False, headers={
             "Authorization": f"Bearer {nodes.a.admin_token}", "X-Molecule-Org-Id": org}) as stream:
-        took = []
         lines = stream.iter_lines()
         next(lines)
-        for _ in range(3):
-            began = time.monotonic()
+        began = time.monotonic()
+        for _ in range(n):  # the next one happens when the last one was told
             nodes.a.new_workspace(["true"], org=org, start=False)
             next(line for line in lines if line.startswith("data:"))
-            took.append(time.monotonic() - began)
-    assert max(took) < 1.0 * PATIENCE, took
+        took = time.monotonic() - began
+    assert took < (n - 1) * LOOK_S, "so many looks would be needed"
+
+
+def test_a_node_that_is_gone_for_good_is_given_up(nodes):
+    org, limit = nodes.a.new_org(), 4_000_000_000
+    nodes.a.api("PUT", "/org/budgets/total", {"limit": limit // 10_000_000, "mode": "hard"}, org=org)
+    made = [ask(nodes, "POST", "/workspaces", org, {
+        "name": f"stray {restart}", "model": MODEL, "command": ["sleep", "600"], "restart": restart}).json()["id"]
+        for restart in ("on-failure", "never")]
+    row = lambda workspace: nodes.a.api("GET", f"/workspaces/{workspace}", org=org)
+    wait_until(lambda: {row(w)["status"] for w in made} == {"online"}, "the agents to be online")
+    own, lost = (nodes.sql(f"SELECT node_id FROM workspaces WHERE id = '{w}'") for w in (
+        nodes.a.new_workspace(["true"], org=org, start=False)[0], made[0]))
+    held = lambda node: int(nodes.sql("SELECT COALESCE(SUM(held_nano), 0) FROM budget_leases WHERE node_id = "
+                                      f"'{node}' AND budget_id = (SELECT id FROM budgets WHERE org_id = '{org}')"))
+    wait_until(lambda: held(lost) > 0, "the other node to have a lease")
+    assert "less than 30 s ago" in nodes.a.cli("node", "forget", lost, check=False).stderr
+    assert "not lost" in nodes.a.cli("node", "forget", own, check=False).stderr
+    nodes.b.abandon()
+    nodes.sql(f"UPDATE nodes SET last_seen_ms = 0 WHERE id = '{lost}'")
+    assert "silent" in nodes.a.cli("node", "list").stdout
+    assert "2 workspaces are taken over" in nodes.a.cli("node", "forget", lost).stdout
+    # As after a failure of the machine itself: who may be started again is.
+    wait_until(lambda: row(made[0])["status"] == "online", "its agent to be started here")
+    assert (row(made[1])["status"], row(made[1])["last_error"]["code"]) == ("failed", "AGENT_EXITED")
+    assert nodes.sql(f"SELECT COUNT(*) FROM workspaces WHERE node_id = '{lost}'") == "0"
+    assert nodes.sql(f"SELECT COUNT(*) FROM tokens WHERE org_id = '{org}' AND kind = 'usage' AND revoked_ms = 0") == "1"
+    wait_until(lambda: held(own) == limit and held(lost) == 0, "all of the budget to be here")
+    assert nodes.a.cli("node", "forget", lost, check=False).returncode == 1
+    nodes.b = nodes.new_b()

@@ -1,51 +1,14 @@
 """The store goes away, the disk is full: calls go on while they can be written down, and no row is lost."""
 
 import os
-import pwd
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from harness import MODEL, PATIENCE, Purser, make_folder, run_directory, wait_until
+from harness import MODEL, Postgres, Purser, make_folder, run_directory, wait_until
 
 SLOTS = 64  # a recorder of this size is full soon
-
-
-class Postgres:
-    """A server of its own on a Unix socket in a temporary folder, as tests/unit/store/with_postgres has it."""
-
-    def __init__(self):
-        programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: float(p.parts[-3]))
-        if not programs:
-            pytest.skip("PostgreSQL is not installed")
-        self.bin = programs[-1].parent
-        self.folder = make_folder()
-        if os.geteuid() == 0:
-            user = pwd.getpwnam("postgres")
-            os.chown(self.folder, user.pw_uid, user.pw_gid)
-        self.run("initdb", "-D", self.folder / "data", "-U", "purser", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
-        self.url = f"postgresql:///postgres?host={self.folder}&user=purser"
-        self.start()
-
-    def run(self, program, *argv):
-        as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.geteuid() == 0 else []
-        subprocess.run([*as_postgres, str(self.bin / program), *map(str, argv)], check=True, cwd=self.folder,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60 * PATIENCE)
-
-    def control(self, *what):
-        self.run("pg_ctl", "-D", self.folder / "data", "-l", self.folder / "log", "-w", *what)
-
-    def start(self):
-        self.control("-o", f"-k {self.folder} -h '' -c fsync=off", "start")
-
-    def stop(self):
-        self.control("-m", "immediate", "stop")
-
-    def query(self, sql):
-        return subprocess.run([str(self.bin / "psql"), "-h", str(self.folder), "-U", "purser", "-Atc", sql, "postgres"],
-                              check=True, capture_output=True, text=True, timeout=60 * PATIENCE).stdout.split()
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +20,7 @@ def postgres():
 
 @pytest.fixture(scope="module")
 def on_postgres(shared_sim, postgres):
-    purser = Purser(shared_sim, flags=["--store", postgres.url, "--recorder-slots", str(SLOTS)])
+    purser = Purser(shared_sim, flags=["--recorder-slots", str(SLOTS)], env={"PURSER_STORE": postgres.fresh()})
     yield purser
     purser.stop()
 
@@ -70,20 +33,22 @@ def recorder(purser):
     return purser.health().json()["recorder"]
 
 
-def rows_of(postgres, agent):
-    return postgres.query(f"SELECT seq || ':' || call_id FROM ledger WHERE workspace_id = '{agent.id}' ORDER BY seq")
+def calls_of(postgres, agent):
+    """The ids of its calls in the order in which they were booked."""
+    return postgres.sql(agent.purser.env["PURSER_STORE"],
+                        f"SELECT call_id FROM ledger WHERE workspace_id = '{agent.id}' ORDER BY seq").split()
 
 
 def test_calls_go_on_without_the_store_and_are_booked_in_order_when_it_is_back(sim, on_postgres, postgres):
     agent = on_postgres.new_agent()
-    postgres.stop()
+    postgres.kill()
     for _ in range(30):
         assert ask(agent).status_code == 200
     health = wait_until(lambda: on_postgres.health() if recorder(on_postgres)["waiting"] == 30 else None, "calls to wait")
     assert health.status_code == 503 and health.json()["recorder"]["lag_ms"] > 0
     postgres.start()
     wait_until(lambda: recorder(on_postgres)["used"] == 0 and on_postgres.healthy(), "the drain to catch up")
-    calls = [row.split(":")[1] for row in rows_of(postgres, agent)]
+    calls = calls_of(postgres, agent)
     assert len(calls) == 30 == len(sim.calls())
     # UUIDv7: the order of the ids is that of the calls.
     assert calls == sorted(calls)
@@ -92,7 +57,7 @@ def test_calls_go_on_without_the_store_and_are_booked_in_order_when_it_is_back(s
 
 def test_a_full_recorder_refuses_and_loses_nothing(sim, on_postgres, postgres):
     agent = on_postgres.new_agent()
-    postgres.stop()
+    postgres.kill()
     answers = [ask(agent).status_code for _ in range(SLOTS + 10)]
     # A worker refuses when its own lanes are full, so a call may still be taken by another worker after the first refusal.
     good = answers.count(200)
@@ -100,7 +65,7 @@ def test_a_full_recorder_refuses_and_loses_nothing(sim, on_postgres, postgres):
     assert len(sim.calls()) == good, "a call that could not be written down was made"
     postgres.start()
     wait_until(lambda: recorder(on_postgres)["used"] == 0, "the drain to catch up")
-    assert len(rows_of(postgres, agent)) == good
+    assert len(calls_of(postgres, agent)) == good
     assert ask(agent).status_code == 200
 
 

@@ -10,7 +10,7 @@ import uuid
 import anthropic  # here: it takes seconds, which are not a stream's
 import pytest
 
-from harness import MODEL, OPUS, SOURCE, InBackground, Purser, make_folder, wait_until
+from harness import MODEL, OPUS, PATIENCE, SOURCE, InBackground, Purser, make_folder, wait_until
 
 OPUS_PRICE = "{input: 5, output: 25, cache_read: 0.50, cache_write_5m: 6.25, cache_write_1h: 10, "
 DEARER = "{input: 50, output: 250, cache_read: 5, cache_write_5m: 62.5, cache_write_1h: 100, "
@@ -91,7 +91,7 @@ def stream(agent, text):
 def test_a_call_streams_on_across_a_reload(purser, sim, registry, how):
     agent = purser.new_agent()
     before = fingerprint(purser)
-    call = InBackground(stream, agent, "sim: input=100 output=60 events=60 delay_ms=40")
+    call = InBackground(stream, agent, f"sim: input=100 output=60 events=60 delay_ms={40 * PATIENCE:.0f}")
     wait_until(lambda: [c for c in sim.calls(outcome="open") if c["events"] > 3], "the stream to run")
     registry.make_dearer()
     assert how(purser) == "reloaded"

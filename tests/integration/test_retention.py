@@ -208,6 +208,7 @@ def test_the_access_log_is_put_aside_once_a_day_and_old_ones_go(purser):
     ancient = purser.state / "access.log.2020-01-01"
     ancient.write_text("x")
     os.utime(ancient, (1, 1))
+    days = [time.gmtime()]
     os.kill(purser.purserd_pid(), signal.SIGKILL)
     wait_until(lambda: not ancient.exists(), "a round of the next purserd", 15)
     (aside,) = wait_until(lambda: list(purser.state.glob("access.log.*")), "the log put aside", 5)
@@ -217,7 +218,8 @@ def test_the_access_log_is_put_aside_once_a_day_and_old_ones_go(purser):
         purser.health()
         return log.exists() and log.stat().st_size > 0
     wait_until(is_written, "nginx to write to a new log", 10)
-    assert aside.stat().st_size > 0 and aside.name == time.strftime("access.log.%Y-%m-%d", time.gmtime())
+    days.append(time.gmtime())
+    assert aside.stat().st_size > 0 and aside.name in [time.strftime("access.log.%Y-%m-%d", day) for day in days]
 
 
 @pytest.mark.parametrize("flag, words", [

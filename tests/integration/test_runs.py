@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from harness import MODEL, PATIENCE, PROGRAM, Purser, Sim, VENDOR_MODEL, clean_environment, new_key, wait_until
+from harness import MODEL, PATIENCE, PROGRAM, Purser, Sim, VENDOR_MODEL, clean_environment, new_key, read_line, wait_until
 
 BYOK_MODEL = "claude-opus-4-7"
+TTL_S = int(2 * PATIENCE)  # of a run that is to end soon, and not before somebody could renew it
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def call(purser, token):
     """One call of the gateway; its status."""
     import httpx
 
-    return httpx.post(purser.url + "/api/v1/internal/llm/anthropic/v1/messages", timeout=30, json={
+    return httpx.post(purser.url + "/api/v1/internal/llm/anthropic/v1/messages", timeout=30, verify=False, json={
         "model": MODEL, "max_tokens": 16, "messages": [{"role": "user", "content": "hi"}]},
         headers={"x-api-key": token, "anthropic-version": "2023-06-01"}).status_code
 
@@ -104,8 +105,8 @@ def test_a_byok_run_has_no_gateway_and_no_token(purser):
 
 def test_a_run_that_nobody_renews_expires_and_a_renewed_one_lives_on(purser, external):
     workspace, own = external
-    short = purser.api("POST", f"/workspaces/{workspace}/runs", {"ttl_seconds": 2}, token=own)
-    kept = purser.api("POST", f"/workspaces/{workspace}/runs", {"ttl_seconds": 2}, token=own)
+    short = purser.api("POST", f"/workspaces/{workspace}/runs", {"ttl_seconds": TTL_S}, token=own)
+    kept = purser.api("POST", f"/workspaces/{workspace}/runs", {"ttl_seconds": TTL_S}, token=own)
 
     def renewed():
         purser.api("POST", f"/workspaces/{workspace}/runs/{kept['run_id']}/renew", token=own)
@@ -204,6 +205,12 @@ def test_the_command_gets_exactly_that_environment(purser, external, tmp_path):
     assert call(purser, seen["MOLECULE_LLM_USAGE_TOKEN"]) == 401
 
 
+def test_the_command_gets_no_connection_of_ours(purser, external, tmp_path):
+    workspace, own = external
+    shown = run(purser, workspace, own, tmp_path, "/bin/ls", "/proc/self/fd").stdout.split()
+    assert shown == ["0", "1", "2", "3"]  # 3: the folder that is listed
+
+
 def test_inherited_names_are_passed_on_and_no_name_that_decides_is(purser, external, tmp_path):
     workspace, own = external
     seen = environment_of(run(purser, workspace, own, tmp_path, "/usr/bin/env", "-0", flags=["--inherit", "MINE, HOME"],
@@ -237,28 +244,28 @@ def test_signals_are_the_commands(purser, external, tmp_path, number):
     script = f"trap 'echo got; exit 7' {number.name[3:]}; echo ready; while :; do sleep 0.05; done"
     with subprocess.Popen(run_argv(workspace, "/bin/sh", "-c", script), text=True, stdout=subprocess.PIPE,
                           env=surroundings(purser, own, tmp_path), start_new_session=True) as child:
-        assert child.stdout.readline() == "ready\n"
+        assert read_line(child) == "ready\n"
         child.send_signal(number)
-        assert child.stdout.readline() == "got\n" and child.wait(10 * PATIENCE) == 7
+        assert read_line(child) == "got\n" and child.wait(10 * PATIENCE) == 7
 
 
 def test_a_killed_run_takes_its_command_with_it(purser, external, tmp_path):
     workspace, own = external
     with subprocess.Popen(run_argv(workspace, "/bin/sh", "-c", "echo $$; exec sleep 600"), text=True,
                           stdout=subprocess.PIPE, env=surroundings(purser, own, tmp_path)) as child:
-        pid = int(child.stdout.readline())
+        pid = int(read_line(child))
         child.kill()
     wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "the command to end")
 
 
 def test_a_long_run_is_renewed(purser, external, tmp_path):
     workspace, own = external
-    with subprocess.Popen(run_argv(workspace, "/bin/sh", "-c", "echo $MOLECULE_LLM_USAGE_TOKEN; exec sleep 600", flags=["--ttl", "2"]),
+    with subprocess.Popen(run_argv(workspace, "/bin/sh", "-c", "echo $MOLECULE_LLM_USAGE_TOKEN; exec sleep 600", flags=["--ttl", str(TTL_S)]),
                           text=True, stdout=subprocess.PIPE, env=surroundings(purser, own, tmp_path)) as child:
-        token = child.stdout.readline().strip()
+        token = read_line(child).strip()
         (first,) = purser.api("GET", f"/workspaces/{workspace}/runs", token=own)["runs"]
         wait_until(lambda: purser.api("GET", f"/workspaces/{workspace}/runs", token=own)["runs"][0]["expires_at"]
-                   > first["expires_at"] + 2000, "two renewals")
+                   > first["expires_at"] + 1000 * TTL_S, "two renewals")
         assert call(purser, token) == 200
         child.terminate()
         child.wait(10 * PATIENCE)

@@ -4,19 +4,19 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import sqlite3
 import subprocess
 import time
 
-import httpx
 import pytest
 
-from harness import PATIENCE, PROGRAM, InBackground, Postgres, Process, Purser, clean_environment, make_folder, wait_until
+from harness import (PATIENCE, PROGRAM, InBackground, Nodes, Postgres, Process, Purser, clean_environment, free_port,
+                     make_folder, wait_until)
 
 BODY = {"model": "anthropic/claude-opus-4-7", "max_tokens": 8, "messages": [{"role": "user", "content": "hi"}]}
 EVENTS = 4000
+LOOK_S = 2  # how often a node looks for what no notice told it
 
 
 @contextlib.contextmanager
@@ -117,7 +117,7 @@ def test_processes_that_migrate_at_once_take_turns(engine):
 def test_purserds_that_start_at_once_on_an_empty_store(engine):
     url, folder = engine.fresh(), make_folder()
     nodes = [Process([PROGRAM, "serve", "--state", folder / f"s{i}", "--store", url, "--recorder-slots", "64",
-                      "--listen", f"127.0.0.1:{20000 + i}"], folder / f"log{i}") for i in range(3)]
+                      "--listen", f"127.0.0.1:{free_port()}"], folder / f"log{i}") for i in range(3)]
     for node in nodes:
         wait_until(lambda n=node: "serving" in n.log() or not n.alive(), "purserd to serve", 20)
     codes = [node.stop() for node in nodes]
@@ -246,60 +246,37 @@ def test_moving_to_postgresql_changes_nothing_else(own_sim):
         purser.stop()
 
 
-class Nodes:
-    """Two purserds with one PostgreSQL and one keyring."""
-
-    def __init__(self, sim):
-        self.url, self.sim = Postgres.shared().fresh(), sim
-        self.a = Purser(sim, keys={}, env={"PURSER_STORE": self.url})
-        self.state_b = make_folder() / "state"
-        self.state_b.mkdir(mode=0o711)
-        shutil.copy2(self.a.state / "master-key", self.state_b / "master-key")
-        self.b = self.start_b()
-
-    def start_b(self):
-        return Purser(self.sim, keys={}, state=self.state_b, env={"PURSER_STORE": self.url})
-
-    def through(self, node, agent):
-        """A call of an agent that is behind a load balancer."""
-        return httpx.post(node.url + "/api/v1/internal/llm/anthropic/v1/messages", json=BODY, timeout=30, headers={
-            "x-api-key": agent.token, "anthropic-version": "2023-06-01"}).status_code
-
-
 @pytest.fixture(scope="module")
 def nodes(shared_sim):
     both = Nodes(shared_sim)
     yield both
-    both.a.stop()
-    both.b.stop()
+    both.stop()
+
+
+def through(nodes, node, agent):
+    return nodes.call(node, agent).status_code
 
 
 def test_what_one_node_changes_reaches_the_other_s_gateway(nodes):
-    a, b = nodes.a, nodes.b
-    (provider, key), = nodes.sim.keys.items()
-    a.api("PUT", f"/admin/platform/keys/{provider}", {"value": key})
-    agents = [a.new_agent() for _ in range(3)]
+    agents = [nodes.a.new_agent() for _ in range(6)]
     for agent in agents:
-        wait_until(lambda x=agent: nodes.through(b, x) == 200, "the other node to know the token and the key")
-    took = []
-    for agent in agents:
+        wait_until(lambda x=agent: through(nodes, nodes.b, x) == 200, "the other node to know the token and the key")
+    arrived = []
+    for agent in agents:  # each is stopped when the last one's end has arrived
         agent.stop()
-        began = time.monotonic()
-        wait_until(lambda x=agent: nodes.through(b, x) == 401, "the revocation to arrive")
-        took.append(time.monotonic() - began)
-    # Less than the polling interval, each time: it came by a notice.
-    assert max(took) < 1.0 * PATIENCE, took
-    print("revocations took", [f"{t * 1000:.0f} ms" for t in took])
+        wait_until(lambda x=agent: through(nodes, nodes.b, x) == 401, "the revocation to arrive")
+        arrived.append(time.monotonic())
+    assert arrived[-1] - arrived[0] < (len(arrived) - 1) * LOOK_S, "it looked for them: no notice came"
 
 
 def test_what_no_notice_tells_is_found_by_looking(nodes):
     agent = nodes.a.new_agent()
-    wait_until(lambda: nodes.through(nodes.b, agent) == 200, "the other node to know the token")
+    wait_until(lambda: through(nodes, nodes.b, agent) == 200, "the other node to know the token")
     for live, expected in ((False, 401), (True, 200)):
         Server.sql(nodes.url, f"UPDATE tokens SET revoked_ms = {0 if live else 1} WHERE workspace_id = '{agent.id}';"
                    "UPDATE nodes SET changes = changes + 1")
         for node in (nodes.a, nodes.b):
-            wait_until(lambda n=node, e=expected: nodes.through(n, agent) == e, f"a gateway to answer {expected}")
+            wait_until(lambda n=node, e=expected: through(nodes, n, agent) == e, f"a gateway to answer {expected}")
 
 
 def test_a_node_that_starts_leaves_the_others_agents_alone(nodes):
@@ -307,8 +284,8 @@ def test_a_node_that_starts_leaves_the_others_agents_alone(nodes):
     nodes.b.stop()
     nodes.b = nodes.start_b()
     # Each has to get its lease of the org's budget first: 429 until then.
-    wait_until(lambda: nodes.through(nodes.b, agent) == 200, "the other node to take the call")
-    wait_until(lambda: nodes.through(nodes.a, agent) == 200, "its own node to take the call")
+    wait_until(lambda: through(nodes, nodes.b, agent) == 200, "the other node to take the call")
+    wait_until(lambda: through(nodes, nodes.a, agent) == 200, "its own node to take the call")
     wait_until(lambda: agent.row()["status"] == "online", "the agent to be online still")
     rows = Server.sql(nodes.url, "SELECT COUNT(*) FROM nodes")
     assert rows == "2", "a node keeps its id"
@@ -361,12 +338,16 @@ def test_backends_killed_while_they_write(own_sim, own_server):
                 answers[f"NAME_{n}"] = purser.request(
                     "PUT", "/settings/secrets", {"key": f"NAME_{n}", "value": "v"}, org=org).status_code
 
+        def backends():
+            with contextlib.suppress(subprocess.CalledProcessError):  # it has not got over the last kill
+                return server.sql(url, "SELECT pid FROM pg_stat_activity WHERE application_name = 'purser'"
+                                  " AND datname = current_database()").split()
+
         writer = InBackground(write)
         for how in ("terminate", "kill", "terminate", "kill"):
             done = len([s for s in list(answers.values()) if s < 300])
             wait_until(lambda d=done: len([s for s in list(answers.values()) if s < 300]) > d + 3, "some writes to succeed")
-            pids = server.sql(url, "SELECT pid FROM pg_stat_activity WHERE application_name = 'purser'"
-                              " AND datname = current_database()").split()
+            pids = wait_until(backends, "purser to be connected")
             for pid in pids if how == "terminate" else random.sample(pids, 1):
                 try:
                     os.kill(int(pid), signal.SIGTERM if how == "terminate" else signal.SIGKILL)

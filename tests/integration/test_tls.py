@@ -3,26 +3,20 @@
 import contextlib
 import socket
 import ssl
-import subprocess
 import threading
 
 import httpx
 import pytest
 
-from harness import MODEL, Purser, Sim, make_folder, new_key, wait_until
+from harness import MODEL, Purser, Sim, new_key, wait_until
+from tls import make_certificate
 
 BODY = {"model": MODEL, "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
 
 
 @pytest.fixture(scope="module")
 def certificate():
-    """Self-signed: nobody on this machine trusts it."""
-    folder = make_folder()
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
-                   check=True, capture_output=True)
-    return cert, key
+    return make_certificate()
 
 
 class Impostor:

@@ -3,6 +3,7 @@
 import contextlib
 import mmap
 import os
+import signal
 import struct
 
 import anthropic  # noqa: F401 -- loaded before the clock runs
@@ -76,3 +77,36 @@ def test_a_damaged_policy_is_no_policy(purser, sim, damage):
         kept.rename(path)
     assert agent.post(ask("hi")).status_code == 200
     agent.stop()
+
+
+def budget_of(agent):
+    shown = agent.purser.api("GET", f"/workspaces/{agent.id}/budget", org=agent.org)["budgets"]
+    (found,) = [b for b in shown if b["scope"] == "workspace"]
+    return found
+
+
+def become_another_versions(purser, *names):
+    """What purserd finds when it starts: files of another version, mapped by the workers that run."""
+    for name in names:
+        with open(run_directory(purser.state) / name, "r+b") as f, mmap.mmap(f.fileno(), 4096) as memory:
+            struct.pack_into("=I", memory, VERSION_AT, 999)
+
+
+@pytest.mark.parametrize("names", [["policy"], ["counters"], ["policy", "counters"]], ids="+".join)
+def test_another_versions_files_are_made_anew_and_no_budget_forgets(own_sim, own_purser, names):
+    agent = own_purser.new_agent()
+    own_purser.api("PATCH", f"/workspaces/{agent.id}/budget",
+                   {"budget_limits": {"monthly": {"limit": 100, "mode": "hard"}}}, org=agent.org)
+    with agent.open_call("input=10 output=100"):
+        assert agent.post(ask("hi")).status_code == 200
+        wait_until(lambda: agent.usage()["calls"] == 1, "its row")
+        assert budget_of(agent)["open_nano_usd"] > 0
+        old = own_purser.purserd_pid()
+        become_another_versions(own_purser, *names)
+        os.kill(old, signal.SIGKILL)
+        wait_until(lambda: own_purser.purserd_pid() not in (None, old) and own_purser.healthy(), "purserd to be back", 15)
+        assert agent.post(ask("hi")).status_code == 200
+        assert budget_of(agent)["open_nano_usd"] > 0, "a call that is open was forgotten"
+    wait_until(lambda: agent.usage()["calls"] == 3, "all rows")
+    told = wait_until(lambda: (b := budget_of(agent))["open_nano_usd"] == 0 and b, "the budget to be at rest")
+    assert told["spent_nano_usd"] == agent.usage()["cost_nano_usd"]

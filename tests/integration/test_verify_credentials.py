@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from harness import Purser, Sim, new_key, wait_until
+from harness import Purser, Sim, new_key
 
 MODEL = "claude-opus-4-7"
 

@@ -97,8 +97,9 @@ CREATE TABLE anchors (
 CREATE TABLE pruned_spend (
     org_id {TEXT} NOT NULL,
     workspace_id {TEXT} NOT NULL,
+    node_id {TEXT} NOT NULL,
     cost_nano_usd {INT} NOT NULL,
-    PRIMARY KEY (org_id, workspace_id)
+    PRIMARY KEY (org_id, workspace_id, node_id)
 ) {STRICT};
 
 -- When the node last removed what is older than it is to keep; 0: never.

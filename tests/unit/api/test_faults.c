@@ -169,6 +169,7 @@ static const struct {
     {"POST /admin/ledger/corrections",
         "one transaction on a row of the ledger, which no route makes"},
     {"POST /admin/token/rotate", "a file and a row, each taken over by the next start"},
+    {"DELETE /admin/nodes/:node", "one transaction, then what a start does anyway"},
     {"POST /admin/keys", "a file, no store"},
     {"POST /admin/keys/rotate", "many transactions on purpose: it is resumed"},
     {"DELETE /admin/keys/:key", "a file, then a row"},

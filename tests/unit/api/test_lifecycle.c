@@ -2,6 +2,7 @@
 #include "world.h"
 
 #include "api/agent.h"
+#include "api/restart.h"
 
 #include "unit.h"
 
@@ -237,6 +238,126 @@ a_pause_takes_those_below_along_and_a_resume_brings_them_back(void **state)
     assert_answer(loop, 400, "INVALID_REQUEST");
 }
 
+/* What somebody else, another node say, writes into the row just then. */
+static struct {
+    struct world *world;
+    char id[ID_TEXT_BYTES];
+    struct workspace_life life;
+} meanwhile;
+
+static void
+write_meanwhile(void)
+{
+    struct wish wish = {.life = meanwhile.life};
+    struct error e;
+
+    assert_true(id_parse(str_from_cstr(meanwhile.world->org), &wish.org));
+    assert_true(id_parse(str_from_cstr(meanwhile.id), &wish.workspace));
+    assert_int_equal(store_tx(meanwhile.world->store, wish_tx, &wish, &e), ERR_OK);
+}
+
+static void
+write_then(
+    struct world *w, const char *id, enum workspace_desired desired, enum workspace_status status)
+{
+    meanwhile.world = w;
+    snprintf(meanwhile.id, sizeof(meanwhile.id), "%s", id);
+    meanwhile.life = (struct workspace_life){.desired = desired, .status = status};
+}
+
+static void
+a_pause_that_comes_while_a_start_is_planned_holds(void **state)
+{
+    struct world *w = *state;
+    char top[ID_TEXT_BYTES], below[ID_TEXT_BYTES], fields[256];
+
+    make_workspace(w, PLATFORM_MODEL, top);
+    snprintf(fields, sizeof(fields), "\"parent_id\":\"%s\",%s", top, PLATFORM_MODEL);
+    make_workspace(w, fields, below);
+    for (int of_itself = 0; of_itself <= 1; of_itself++) {
+        AUTO_ANSWER struct answer start = {0};
+        AUTO(look_done) struct look seen = {0};
+
+        write_then(w, of_itself ? below : top, WORKSPACE_DESIRED_PAUSED, WORKSPACE_PAUSED);
+        stand_in.on_plan = write_meanwhile;
+        start = ask(w, "POST", path_of(below, "/start"), NULL);
+        assert_answer(start, 409, "CONFLICT");
+        assert_int_equal(stand_in.launched, 0);
+        seen = look(w, below);
+        assert_int_equal(seen.live_tokens, 0);
+        write_then(w, top, WORKSPACE_DESIRED_STOPPED, WORKSPACE_STOPPED);
+        write_meanwhile();
+    }
+}
+
+static void
+a_pause_takes_along_who_was_started_meanwhile(void **state)
+{
+    struct world *w = *state;
+    char top[ID_TEXT_BYTES], below[ID_TEXT_BYTES], fields[256];
+    AUTO_ANSWER struct answer pause = {0};
+
+    make_workspace(w, PLATFORM_MODEL, top);
+    snprintf(fields, sizeof(fields), "\"parent_id\":\"%s\",%s", top, PLATFORM_MODEL);
+    make_workspace(w, fields, below);
+    write_then(w, below, WORKSPACE_DESIRED_RUNNING, WORKSPACE_ONLINE);
+    stand_in.on_stop = write_meanwhile;
+    pause = ask(w, "POST", path_of(top, "/pause"), NULL);
+    assert_int_equal(pause.status, 200);
+    assert_int_equal(json_integer_value(json_object_get(pause.json, "paused_count")), 2);
+    wait_status(w, below, "paused");
+}
+
+/* Another node is asked to stop what we restart, or take down with us. */
+static void
+a_stop_that_comes_meanwhile_is_not_undone(void **state)
+{
+    struct world *w = *state;
+    char id[ID_TEXT_BYTES];
+    AUTO_ANSWER struct answer start = {0}, restart = {0}, row = {0};
+    struct id org, workspace;
+    struct error e;
+
+    make_workspace(w, PLATFORM_MODEL, id);
+    start = ask(w, "POST", path_of(id, "/start"), NULL);
+    wait_status(w, id, "online");
+    write_then(w, id, WORKSPACE_DESIRED_PAUSED, WORKSPACE_ONLINE);
+    stand_in.on_stop = write_meanwhile;
+    restart = ask(w, "POST", path_of(id, "/restart"), NULL);
+    assert_answer(restart, 409, "CONFLICT");
+    row = ask(w, "GET", path_of(id, ""), NULL);
+    assert_string_equal(answer_text(&row, "desired"), "paused");
+    write_then(w, id, WORKSPACE_DESIRED_STOPPED, WORKSPACE_ONLINE);
+    stand_in.on_stop = write_meanwhile;
+    assert_true(id_parse(str_from_cstr(w->org), &org));
+    assert_true(id_parse(str_from_cstr(id), &workspace));
+    assert_int_equal(agent_drain(w->api, org, workspace, &e), ERR_OK);
+    answer_done(&row);
+    row = ask(w, "GET", path_of(id, ""), NULL);
+    assert_string_equal(answer_text(&row, "desired"), "stopped");
+}
+
+static void
+a_restart_that_is_due_outlives_an_outage_of_the_store(void **state)
+{
+    struct world *w = *state;
+    char id[ID_TEXT_BYTES];
+    struct later_entry due = {.kind = LATER_RESTART};
+    AUTO_ANSWER struct answer start = {0};
+
+    make_workspace(w, PLATFORM_MODEL, id);
+    start = ask(w, "POST", path_of(id, "/start"), NULL);
+    wait_status(w, id, "online");
+    assert_true(id_parse(str_from_cstr(w->org), &due.org));
+    assert_true(id_parse(str_from_cstr(id), &due.workspace));
+    due.asked_ms = clock_ms();
+    store_fault_set(w->store, 1);
+    restart_due(w->api, &due);
+    store_fault_set(w->store, 0);
+    assert_int_equal(stand_in.launched, 1);
+    wait_until(__atomic_load_n(&stand_in.launched, __ATOMIC_ACQUIRE) == 2);
+}
+
 int
 main(void)
 {
@@ -248,6 +369,10 @@ main(void)
         WORLD_TEST(what_was_wanted_is_done_by_the_next_purserd),
         WORLD_TEST(an_automatic_start_waits_for_the_gateway),
         WORLD_TEST(a_pause_takes_those_below_along_and_a_resume_brings_them_back),
+        WORLD_TEST(a_pause_that_comes_while_a_start_is_planned_holds),
+        WORLD_TEST(a_pause_takes_along_who_was_started_meanwhile),
+        WORLD_TEST(a_stop_that_comes_meanwhile_is_not_undone),
+        WORLD_TEST(a_restart_that_is_due_outlives_an_outage_of_the_store),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,9 +71,20 @@ edge_public_url(const struct edge *g)
     return STR("http://127.0.0.1:8080");
 }
 
+static void
+call_once(void (**hook)(void))
+{
+    void (*f)(void) = *hook;
+
+    *hook = NULL;
+    if (f != NULL)
+        f();
+}
+
 bool
 edge_gateway_present(struct edge *g)
 {
+    call_once(&stand_in.on_plan);
     return stand_in.gateway_present;
 }
 
@@ -139,6 +150,7 @@ launch_stop(struct launcher *l, struct id workspace, int64_t grace_ms, struct er
 struct launch_status
 launch_status(struct launcher *l, struct id workspace)
 {
+    call_once(&stand_in.on_stop);
     return id_equal(workspace, stand_in.running) ? stand_in.status : (struct launch_status){0};
 }
 

@@ -38,6 +38,9 @@ struct stand_in {
     char argv[1024];
     struct launch_status status; /* of the one workspace that runs */
     struct id running;
+    /* Called once, then forgotten: while a start is planned, and before one is stopped. */
+    void (*on_plan)(void);
+    void (*on_stop)(void);
 };
 extern struct stand_in stand_in;
 

@@ -210,17 +210,32 @@ static void
 a_rebuild_changes_nothing_when_somebody_counted_meanwhile(void **state)
 {
     struct call c;
-    uint64_t looked;
+    struct budget_seen seen;
 
     slots[0] = make(BUDGET_DAY, true, 10 * usd);
-    looked = budget_look(&slots[0]);
+    seen = budget_look(&slots[0]);
     assert_int_equal(reserve(&c, 1, usd, now).verdict, BUDGET_FITS);
-    assert_false(budget_set(&slots[0], looked, now, 0, 0));
+    assert_false(budget_set(&slots[0], seen, now, 0, 0));
     assert_int_equal(budget_committed(&slots[0], now), usd);
-    looked = budget_look(&slots[0]);
-    assert_true(budget_set(&slots[0], looked, now, 3 * usd, 2 * usd));
+    seen = budget_look(&slots[0]);
+    assert_true(budget_set(&slots[0], seen, now, 3 * usd, 2 * usd));
     assert_int_equal(budget_committed(&slots[0], now), 3 * usd);
     assert_int_equal(budget_settled(&slots[0], now), 2 * usd);
+}
+
+/* A call that costs all of its bound moves only one of the two sums. */
+static void
+a_rebuild_does_not_lose_a_call_that_cost_its_bound(void **state)
+{
+    struct call c;
+    struct budget_seen seen;
+
+    slots[0] = make(BUDGET_DAY, true, 10 * usd);
+    assert_int_equal(reserve(&c, 1, usd, now).verdict, BUDGET_FITS);
+    seen = budget_look(&slots[0]);
+    settle(&c, 1, usd);
+    assert_false(budget_set(&slots[0], seen, now, usd, 0));
+    assert_int_equal(budget_settled(&slots[0], now), usd);
 }
 
 static void
@@ -531,6 +546,7 @@ main(void)
         TEST(a_budget_that_took_the_place_of_another_is_not_touched),
         TEST(sums_stop_at_the_ends),
         TEST(a_rebuild_changes_nothing_when_somebody_counted_meanwhile),
+        TEST(a_rebuild_does_not_lose_a_call_that_cost_its_bound),
         TEST(sums_of_long_ago_are_forgotten),
         TEST(the_sentence_names_bound_rest_and_reset),
         TEST(of_forty_at_once_exactly_three_are_admitted),

@@ -86,6 +86,60 @@ calls_at_one_time_are_counted_and_given_back(void **state)
 }
 
 static void
+what_another_limit_refuses_is_no_request(void **state)
+{
+    make(0, 3, 0, 0);
+    make(1, 1, 0, 0);
+    assert_int_equal(enter(both, now), LIMIT_FITS);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(enter(both, now), LIMIT_REQUESTS);
+    /* Nor is a call that its budget refuses. */
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(enter(first, now), LIMIT_FITS);
+        limit_cancel(slots, first, 2, false);
+    }
+    /* A further attempt was no request, so it gives none back. */
+    assert_int_equal(limit_enter(slots, first, 2, true, now).verdict, LIMIT_FITS);
+    limit_cancel(slots, first, 2, true);
+    assert_int_equal(limit_look(&slots[0]), 1);
+    assert_int_equal(enter(first, now), LIMIT_FITS);
+    assert_int_equal(enter(first, now), LIMIT_FITS);
+    assert_int_equal(enter(first, now), LIMIT_REQUESTS);
+}
+
+static void
+a_clock_that_is_set_back_locks_nobody_out(void **state)
+{
+    const int64_t hour = 3600 * 1000;
+
+    make(0, 2, 0, 0);
+    assert_int_equal(enter(first, now), LIMIT_FITS);
+    assert_int_equal(enter(first, now), LIMIT_FITS);
+    assert_int_equal(enter(first, now - hour), LIMIT_REQUESTS);
+    assert_in_range(limit_enter(slots, first, 2, false, now - hour).retry_after_ms, 1, 30001);
+    assert_int_equal(enter(first, now - hour + 30001), LIMIT_FITS);
+    make(1, 0, 10, 0);
+    limit_leave(slots + 1, first, 2, now, 20);
+    assert_int_equal(limit_enter(slots + 1, first, 2, false, now - hour).verdict, LIMIT_TOKENS);
+    limit_forget(&slots[1]);
+    assert_int_equal(limit_enter(slots + 1, first, 2, false, now - hour).verdict, LIMIT_FITS);
+}
+
+/* However much is charged, and by how many: a day later it is over. */
+static void
+tokens_are_owed_for_a_day_at_most(void **state)
+{
+    const int64_t day = 24 * 3600 * 1000;
+
+    make(0, 0, 1, 0);
+    for (int i = 0; i < 200000; i++)
+        limit_leave(slots, first, 2, now, INT64_MAX);
+    atomic_store(&slots[0].concurrent, 0);
+    assert_in_range(limit_enter(slots, first, 2, false, now).retry_after_ms, day - 60000, day);
+    assert_int_equal(enter(first, now + day), LIMIT_FITS);
+}
+
+static void
 without_numbers_nothing_is_refused(void **state)
 {
     make(0, 0, 0, 0);
@@ -125,6 +179,9 @@ main(void)
         TEST(a_further_attempt_is_no_further_request),
         TEST(tokens_are_charged_when_they_are_known),
         TEST(calls_at_one_time_are_counted_and_given_back),
+        TEST(what_another_limit_refuses_is_no_request),
+        TEST(a_clock_that_is_set_back_locks_nobody_out),
+        TEST(tokens_are_owed_for_a_day_at_most),
         TEST(without_numbers_nothing_is_refused),
         TEST(only_whole_counters_of_this_version_are_attached),
     };

@@ -50,6 +50,24 @@ static const struct {
         {.input = 100001, .output = 1000}, 52500500},
 };
 
+/* A call of yesterday, priced again: by the tier of what its prompt really was. */
+static void
+finds_the_other_tiers_of_a_row(void **state)
+{
+    const struct price rows[] = {{.from_ms = 10, .input = 1},
+        {.from_ms = 10, .above_tokens = 100, .input = 5}, {.from_ms = 20, .input = 2},
+        {.from_ms = 20, .above_tokens = 100, .input = 6}};
+    const struct price other = {.from_ms = 10, .input = 3};
+
+    for (int was = 0; was < 2; was++) {
+        assert_ptr_equal(price_find_beside(rows, 4, 15, &rows[was], 100), &rows[0]);
+        assert_ptr_equal(price_find_beside(rows, 4, 15, &rows[was], 101), &rows[1]);
+    }
+    assert_null(price_find_beside(rows, 4, 25, &rows[0], 1)); /* not in force any more */
+    assert_null(price_find_beside(rows, 4, 15, &other, 1));
+    assert_null(price_find_beside(rows, 0, 15, &other, 1));
+}
+
 static void
 costs_the_worked_examples_exactly(void **state)
 {
@@ -213,6 +231,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(finds_the_other_tiers_of_a_row),
         TEST(costs_the_worked_examples_exactly),
         TEST(picks_the_tier_by_the_whole_prompt),
         TEST(picks_the_sheet_in_force_and_never_an_older_tier),

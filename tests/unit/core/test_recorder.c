@@ -181,6 +181,106 @@ a_torn_write_leaves_the_one_before(void **state)
     recorder_slot_free(&r, 2);
 }
 
+/* What a call leaves when its worker dies now, with this in its slot. */
+struct left {
+    struct ledger_entry entry;
+    struct recorder_hold hold;
+};
+
+static struct left
+left_by(const struct recorder_slot *image)
+{
+    struct left l = {0};
+
+    memcpy(recorder_slot_at(&r, 4), image, sizeof(*image));
+    atomic_store(&r.states[4], RECORDER_OPEN);
+    assert_true(recorder_slot_hold(&r, 4, &l.hold));
+    assert_int_equal(recorder_lane_reap(&r, 0), 1);
+    assert_true(recorder_slot_read(&r, 4, &l.entry));
+    recorder_slot_free(&r, 4);
+    return l;
+}
+
+static bool
+same(const struct left *a, const struct left *b)
+{
+    return a->entry.state == b->entry.state && a->entry.certainty == b->entry.certainty &&
+        a->entry.cost_nano_usd == b->entry.cost_nano_usd && a->hold.counted == b->hold.counted &&
+        a->hold.reserved_nano == b->hold.reserved_nano &&
+        memcmp(&a->entry.usage, &b->entry.usage, sizeof(a->entry.usage)) == 0;
+}
+
+/* first words of one image, and the rest of the other. */
+static struct recorder_slot
+torn(const struct recorder_slot *head, const struct recorder_slot *tail, size_t words)
+{
+    struct recorder_slot t = *tail;
+
+    memcpy(&t, head, words * 8);
+    return t;
+}
+
+static void
+death_at_any_word_of_any_step_leaves_what_was_before_or_after_it(void **state)
+{
+    static const struct recorder_progress steps[] = {
+        {.counted = RECORDER_RESERVED, .reserved_nano = 12500000},
+        {.counted = RECORDER_RESERVED,
+            .reserved_nano = 12500000,
+            .vendor_status = 200,
+            .first_byte_ms = 7},
+        {.counted = RECORDER_RESERVED,
+            .reserved_nano = 2550000,
+            .vendor_status = 200,
+            .counts = {.input = 10, .output = 1},
+            .flags = USAGE_INPUT_SEEN | USAGE_OUTPUT_SEEN},
+        {.counted = RECORDER_RESERVED,
+            .reserved_nano = 2550000,
+            .vendor_status = 200,
+            .counts = {.input = 10, .output = 30},
+            .flags = USAGE_INPUT_SEEN | USAGE_OUTPUT_SEEN},
+        {.counted = RECORDER_SETTLING,
+            .reserved_nano = 2550000,
+            .vendor_status = 200,
+            .end = RECORDER_ENDED,
+            .counts = {.input = 10, .output = 31},
+            .flags = USAGE_INPUT_SEEN | USAGE_OUTPUT_SEEN | USAGE_FINAL | USAGE_COMPLETE},
+        {.counted = RECORDER_SETTLED,
+            .vendor_status = 200,
+            .end = RECORDER_ENDED,
+            .counts = {.input = 10, .output = 31},
+            .flags = USAGE_INPUT_SEEN | USAGE_OUTPUT_SEEN | USAGE_FINAL | USAGE_COMPLETE},
+    };
+    struct recorder_open open = attempt();
+    struct recorder_slot image;
+    uint32_t seq = 0;
+
+    recorder_slot_open(&r, 4, &open);
+    image = *recorder_slot_at(&r, 4);
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        struct recorder_slot before = image;
+        struct recorder_progress p = steps[i];
+        struct left earlier = left_by(&before), later;
+
+        p.seq = seq;
+        *recorder_slot_at(&r, 4) = before;
+        recorder_slot_progress(&r, 4, &p);
+        seq = p.seq;
+        image = *recorder_slot_at(&r, 4);
+        later = left_by(&image);
+        assert_false(same(&earlier, &later) && i != 1); /* the second step tells nothing new yet */
+        for (size_t words = 0; words <= sizeof(image) / 8; words++) {
+            struct recorder_slot forth = torn(&image, &before, words);
+            struct recorder_slot back = torn(&before, &image, words);
+            struct left a = left_by(&forth), b = left_by(&back);
+
+            if (!(same(&a, &earlier) || same(&a, &later)) ||
+                !(same(&b, &earlier) || same(&b, &later)))
+                fail_msg("step %zu, word %zu", i, words);
+        }
+    }
+}
+
 static void
 what_died_before_it_was_counted_was_never_sent(void **state)
 {
@@ -301,6 +401,50 @@ the_first_free_slot_of_the_lane_is_taken_until_it_is_full(void **state)
         recorder_slot_free(&r, SLOTS + i);
 }
 
+/* What grows moves nothing: slots keep their numbers and their places. */
+static void
+it_grows_and_shrinks_at_its_end(void **state)
+{
+    size_t bytes = recorder_bytes(LANES, SLOTS), more = recorder_bytes(LANES + 3, SLOTS);
+    struct recorder_open open = attempt();
+    struct recorder_slot *before = recorder_slot_at(&r, SLOTS + 2);
+    struct recorder other;
+
+    open_slot(SLOTS + 2, &open);
+    assert_int_equal(more - bytes, 3 * SLOTS * RECORDER_SLOT_BYTES);
+    assert_int_equal(recorder_header_bytes(r.header), bytes);
+    assert_int_equal(recorder_map_bytes(r.header), recorder_bytes(RECORDER_LANES_MAX, SLOTS));
+    recorder_set_lanes(&r, LANES + 3);
+    assert_int_equal(r.slots_n, (LANES + 3) * SLOTS);
+    assert_int_equal(recorder_header_bytes(r.header), more);
+    assert_false(recorder_attach(memory, bytes, &other));
+    assert_true(recorder_attach(memory, more, &other));
+    assert_ptr_equal(recorder_slot_at(&other, SLOTS + 2), before);
+    assert_int_equal(recorder_slot_state(&other, SLOTS + 2), RECORDER_OPEN);
+    recorder_set_lanes(&r, LANES);
+    assert_int_equal(r.slots_n, LANES * SLOTS);
+    recorder_slot_free(&r, SLOTS + 2);
+}
+
+static void
+a_lane_tells_what_it_has(void **state)
+{
+    struct recorder_open open = attempt();
+    struct recorder_progress p = {0};
+
+    assert_true(recorder_lane_is_free(&r, 1));
+    open_slot(SLOTS * 2 - 1, &open);
+    assert_false(recorder_lane_has_none(&r, 1, RECORDER_OPEN));
+    assert_true(recorder_lane_has_none(&r, 1, RECORDER_DONE));
+    assert_false(recorder_lane_is_free(&r, 1));
+    assert_true(recorder_lane_is_free(&r, 0));
+    recorder_slot_close(&r, SLOTS * 2 - 1, &p);
+    assert_true(recorder_lane_has_none(&r, 1, RECORDER_OPEN));
+    assert_false(recorder_lane_is_free(&r, 1));
+    recorder_slot_free(&r, SLOTS * 2 - 1);
+    assert_true(recorder_lane_is_free(&r, 1));
+}
+
 static void
 another_version_or_size_is_not_attached(void **state)
 {
@@ -311,6 +455,15 @@ another_version_or_size_is_not_attached(void **state)
     r.header->version++;
     assert_false(recorder_attach(memory, bytes, &other));
     r.header->version--;
+    r.header->slot_bytes++;
+    assert_false(recorder_attach(memory, bytes, &other));
+    r.header->slot_bytes--;
+    assert_true(recorder_header_is_one(r.header));
+    r.header->magic[0]++;
+    assert_false(recorder_header_is_one(r.header));
+    assert_false(recorder_attach(memory, bytes, &other));
+    r.header->magic[0]--;
+    assert_false(recorder_attach(memory, RECORDER_HEADER_BYTES - 1, &other));
     assert_int_equal(recorder_bytes(0, 5), 0);
     assert_int_equal(recorder_bytes(RECORDER_LANES_MAX + 1, 5), 0);
 }
@@ -403,6 +556,7 @@ main(void)
         TEST(every_end_is_booked_with_its_state_and_certainty),
         TEST(reaping_finishes_the_open_slots_of_one_lane_only),
         TEST(a_torn_write_leaves_the_one_before),
+        TEST(death_at_any_word_of_any_step_leaves_what_was_before_or_after_it),
         TEST(what_died_before_it_was_counted_was_never_sent),
         TEST(without_a_whole_copy_it_may_have_been_sent),
         TEST(a_slot_tells_what_it_holds),
@@ -411,6 +565,8 @@ main(void)
         TEST(the_first_free_slot_of_the_lane_is_taken_until_it_is_full),
         TEST(a_vendor_that_bills_its_answer_is_paid_by_it),
         TEST(a_search_that_broke_off_keeps_its_bound),
+        TEST(it_grows_and_shrinks_at_its_end),
+        TEST(a_lane_tells_what_it_has),
         TEST(another_version_or_size_is_not_attached),
     };
 

@@ -1,5 +1,6 @@
 #include "unit.h"
 
+#include "core/crc32.h"
 #include "core/token.h"
 
 static struct str
@@ -64,6 +65,32 @@ any_changed_cut_or_longer_text_is_no_token(void **state)
 }
 
 static void
+what_is_no_digit_is_no_token_whatever_its_checksum(void **state)
+{
+    static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    static const char others[] = "/:@[`{-_ \x7f\xc3";
+    char text[TOKEN_TEXT_BYTES];
+    struct str token = make(TOKEN_USAGE, 0x5a, text);
+    size_t body = token.n - 6;
+    enum token_kind kind;
+
+    for (size_t at = token_prefix(TOKEN_USAGE).n; at < body; at++) {
+        char was = text[at];
+
+        for (size_t i = 0; i < sizeof(others); i++) { /* the NUL, too */
+            uint32_t crc;
+
+            text[at] = others[i];
+            crc = crc32_of(text, body);
+            for (size_t k = token.n; k > body; k--, crc /= 62)
+                text[k - 1] = digits[crc % 62];
+            assert_false(token_parse(token, &kind));
+        }
+        text[at] = was;
+    }
+}
+
+static void
 the_digest_is_sha256_of_the_text(void **state)
 {
     static const uint8_t abc[] = {0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea};
@@ -80,6 +107,7 @@ main(void)
         TEST(a_token_has_its_prefix_43_digits_and_a_checksum),
         TEST(all_256_bits_are_in_the_text),
         TEST(any_changed_cut_or_longer_text_is_no_token),
+        TEST(what_is_no_digit_is_no_token_whatever_its_checksum),
         TEST(the_digest_is_sha256_of_the_text),
     };
 

@@ -48,6 +48,28 @@ static const struct {
             STOP,
         {.input = 25, .output = 15, .cache_read = 7, .cache_write_5m = 3}, EXACT | USAGE_COMPLETE,
         9, "claude-opus-4-7"},
+    {"what looks like text within a document of several lines", true,
+        START("{\"input_tokens\":5,\"output_tokens\":1}") "data: {\"a\":[\ndata: "
+                                                          "{\"type\":\"content_block_delta\","
+                                                          "\"index\":0,\"delta\":{\"type\":\"text_"
+                                                          "delta\","
+                                                          "\"text\":\"Hello\"}}\ndata: "
+                                                          "],\"type\":\"message_delta\",\"usage\":{"
+                                                          "\"output_tokens\":9}}\n\n",
+        {.input = 5, .output = 9}, USAGE_INPUT_SEEN | USAGE_OUTPUT_SEEN, 0, "claude-opus-4-7"},
+    {"text behind another document, behind two spaces, behind none, cut off by a line's end", true,
+        "data: {\"type\":\"ping\"}\ndata: {\"type\":\"content_block_delta\",\"index\":0,"
+        "\"delta\":{\"type\":\"text_delta\",\"text\":\"Hello\"}}\n\n"
+        "data:  {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\","
+        "\"text\":\"Hello\"}}\r\n\r\n"
+        "data:{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\","
+        "\"text\":\"Hello\"}}\n\n"
+        "data: {\"type\":\"content_block_delta\"\n\n",
+        {0}, 0, 5 + 6 + 5 + 1, ""},
+    {"an event that breaks off before a blank line with a carriage return", true,
+        START("{\"input_tokens\":5,\"output_tokens\":1}") "data: {\"a\":[\r\n\r\n" DELTA(
+            "{\"output_tokens\":9}"),
+        {.input = 5, .output = 9}, EXACT, 0, "claude-opus-4-7"},
     {"the split of cache writes", true,
         START("{\"input_tokens\":5,\"cache_creation_input_tokens\":30,\"cache_creation\":"
               "{\"ephemeral_5m_input_tokens\":10,\"ephemeral_1h_input_tokens\":20},"

@@ -75,22 +75,35 @@ tells_how_it_ended(void **state)
     assert_string_equal(text, "was killed by signal 9");
 }
 
-static void
-pauses_grow_and_are_forgotten_after_a_healthy_time(void **state)
+/* Makes it die after a life of so long; the pause that follows. */
+static int
+pause_after(struct child *c, int64_t life_ms)
 {
-    struct child c = {.name = "it", .started_ms = clock_monotonic_ms()};
+    int64_t died_ms = clock_monotonic_ms();
+
+    c->started_ms = died_ms - life_ms;
+    child_plan_restart(c);
+    assert_true(c->restart_ms >= died_ms + c->pause_ms);
+    return c->pause_ms;
+}
+
+static void
+only_deaths_right_after_the_start_make_pauses_grow(void **state)
+{
+    struct child c = {.name = "it"};
     int last = 0;
 
     for (int i = 0; i < 10; i++) {
-        child_plan_restart(&c);
-        assert_true(c.pause_ms > last || c.pause_ms == 10000);
-        assert_true(c.restart_ms > clock_monotonic_ms());
-        last = c.pause_ms;
+        int pause = pause_after(&c, 0);
+
+        assert_true(pause > last || pause == 10000);
+        last = pause;
     }
     assert_int_equal(last, 10000);
-    c.started_ms -= 60000;
-    child_plan_restart(&c);
-    assert_int_equal(c.pause_ms, 100);
+    /* However often it dies, once it works it is worth its start: nothing works meanwhile. */
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(pause_after(&c, 2500), 100);
+    assert_int_equal(pause_after(&c, 0), 200);
 }
 
 int
@@ -101,7 +114,7 @@ main(void)
         TEST(says_why_a_program_cannot_be_started),
         TEST(finds_a_program_in_the_sbin_folders_without_path),
         TEST(tells_how_it_ended),
-        TEST(pauses_grow_and_are_forgotten_after_a_healthy_time),
+        TEST(only_deaths_right_after_the_start_make_pauses_grow),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,7 +4,9 @@
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <poll.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* A folder of its own for each test; the state below it. */
@@ -192,6 +194,36 @@ a_second_lock_is_refused_and_names_the_holder(void **state)
     close(second);
 }
 
+/* As a child that a killed purserd had just forked does: it has the lock, and nobody's pid is in it. */
+static void
+a_lock_that_a_dead_holder_left_behind_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    struct paths p;
+    struct error e = {0};
+    int fd = -1, told[2];
+    char byte;
+    pid_t holder;
+
+    assert_int_equal(paths_open(&f->settings, &p, &e), ERR_OK);
+    assert_int_equal(pipe(told), 0);
+    holder = fork();
+    if (holder == 0) {
+        if (paths_lock(&p, &fd, &e) != ERR_OK || fork() != 0)
+            _exit(0);
+        if (write(told[1], "x", 1) != 1)
+            _exit(1);
+        poll(NULL, 0, 200);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(holder, NULL, 0), holder);
+    assert_int_equal(read(told[0], &byte, 1), 1);
+    assert_int_equal(paths_lock(&p, &fd, &e), ERR_OK);
+    close(fd);
+    close(told[0]);
+    close(told[1]);
+}
+
 static void
 run_directories_differ_by_state_and_user(void **state)
 {
@@ -222,6 +254,7 @@ main(void)
         FIXTURE(refuses_a_run_directory_too_long_for_sockets),
         FIXTURE(refuses_a_module_that_is_not_there),
         FIXTURE(a_second_lock_is_refused_and_names_the_holder),
+        FIXTURE(a_lock_that_a_dead_holder_left_behind_is_waited_for),
         TEST(run_directories_differ_by_state_and_user),
     };
 

@@ -184,14 +184,14 @@ tells_which_change_needs_a_restart(void **state)
     struct settings a, b;
     struct error e = {0};
 
-    write_file("log_level: debug\n");
+    write_file("log_level: debug\nrecorder_slots: 128\n");
     assert_int_equal(settings_load(&(struct settings_input){0}, &a, &e), ERR_OK);
     assert_int_equal(settings_load(&(struct settings_input){.config = file}, &b, &e), ERR_OK);
     assert_null(settings_restart_needed(&a, &b));
     settings_done(&b);
-    write_file("recorder_slots: 128\n");
+    write_file("recorder_sync_ms: 128\n");
     assert_int_equal(settings_load(&(struct settings_input){.config = file}, &b, &e), ERR_OK);
-    assert_string_equal(settings_restart_needed(&a, &b)->name, "recorder_slots");
+    assert_string_equal(settings_restart_needed(&a, &b)->name, "recorder_sync_ms");
     settings_done(&b);
     settings_done(&a);
 }

@@ -65,6 +65,8 @@ podman_start(void **state)
         podman.missing = "podman with uids of their own needs root";
     else if (shell("command -v podman >/dev/null && command -v runc >/dev/null") != 0)
         podman.missing = "podman and runc are not installed";
+    else if (shell("test -x /bin/busybox && ! ldd /bin/busybox >/dev/null 2>&1") != 0)
+        podman.missing = "no static /bin/busybox to make an image of (package busybox-static)";
     if (podman.missing != NULL || world_init(state) != 0)
         return 0;
     snprintf(podman.folder, sizeof(podman.folder), "/tmp/purser-podman-XXXXXX");
@@ -284,7 +286,7 @@ what_cannot_start_is_said_and_leaves_nothing(void **state)
     boxed(&a, w, "true");
     a.argv[0] = STR("no-such-program");
     assert_int_equal(launch_start(w->launcher, &a.spec, &e), ERR_LAUNCH_FAILED);
-    assert_string_equal(e.text, "program no-such-program is not in the agent's PATH");
+    assert_non_null(strstr(e.text, "program no-such-program is not in the agent's PATH"));
     assert_false(container_exists(w));
     boxed(&a, w, "true");
     a.spec.container = &missing;

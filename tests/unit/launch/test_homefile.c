@@ -90,6 +90,42 @@ makes_a_file_and_the_folders_above_it(void **state)
     assert_string_equal(read_back("a/b/c"), "two");
 }
 
+/* Its inode tells a file from what was put in its place. Held by a second link, so that no other
+ * file gets the same one. */
+static ino_t
+inode_of(const char *path)
+{
+    static int links;
+    char whole[128], held[128];
+    struct stat st;
+
+    snprintf(whole, sizeof(whole), "%s/%s", root, path);
+    snprintf(held, sizeof(held), "%s/held%d", root, links++);
+    assert_int_equal(link(whole, held), 0);
+    assert_int_equal(stat(whole, &st), 0);
+    return st.st_ino;
+}
+
+/* A start that changes nothing writes nothing: neither the file nor the note of it. */
+static void
+leaves_alone_what_is_as_it_should_be(void **state)
+{
+    ino_t file, note;
+
+    sync_one("a/c", "one", 1, false);
+    file = inode_of("home/a/c");
+    note = inode_of("files");
+    sync_one("a/c", "one", 1, false);
+    assert_int_equal(inode_of("home/a/c"), file);
+    assert_int_equal(inode_of("files"), note);
+    sync_one("a/c", "two", 2, false); /* a token, say: another one at each start */
+    assert_int_not_equal(inode_of("home/a/c"), file);
+    assert_int_equal(inode_of("files"), note);
+    put_back("a/c", "two and more of the agent's");
+    sync_one("a/c", "two", 2, false);
+    assert_string_equal(read_back("a/c"), "two");
+}
+
 static void
 leaves_what_the_agent_renewed_until_its_source_changes(void **state)
 {
@@ -170,6 +206,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         HOME_TEST(makes_a_file_and_the_folders_above_it),
+        HOME_TEST(leaves_alone_what_is_as_it_should_be),
         HOME_TEST(leaves_what_the_agent_renewed_until_its_source_changes),
         HOME_TEST(takes_away_what_no_longer_applies_and_nothing_else),
         HOME_TEST(follows_no_link),

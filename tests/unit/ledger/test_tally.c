@@ -180,13 +180,34 @@ a_dead_workers_call_is_left_to_the_drain_first(void **state)
 }
 
 static void
-a_call_of_other_counters_costs_but_reserves_nothing(void **state)
+a_call_of_lost_counters_holds_its_bound_until_it_is_booked(void **state)
 {
     open_call(6, RECORDER_RESERVED, 98);
     open_call(7, RECORDER_RESERVED, 98);
     end_call(7, RECORDER_RESERVED, 25);
     assert_true(tally());
-    check_sums(25, 25);
+    check_sums(25, 1025);
+    end_call(6, RECORDER_RESERVED, 30);
+    assert_true(tally());
+    check_sums(55, 55);
+}
+
+/* It reserved when another worker had begun the new period already. */
+static void
+an_open_call_counts_in_the_period_in_which_it_reserved(void **state)
+{
+    int64_t real = now;
+
+    now = budget_period_start(BUDGET_MONTH, budget_period_number(BUDGET_MONTH, real)) - 1;
+    open_call(6, RECORDER_RESERVED, 99);
+    open_call(7, RECORDER_RESERVED, 99);
+    now = real;
+    recorder_slot_progress(&recorder, 7,
+        &(struct recorder_progress){.counted = RECORDER_RESERVED,
+            .reserved_nano = 800,
+            .budget_tags = {budget_tag(BUDGET_MONTH, now)}});
+    assert_true(tally());
+    check_sums(0, 800);
 }
 
 static void
@@ -197,6 +218,7 @@ calls_of_others_do_not_count(void **state)
     budget.org = id_new();
     open_call(8, RECORDER_RESERVED, 98);
     end_call(8, RECORDER_SETTLED, 500);
+    open_call(9, RECORDER_RESERVED, 98);
     budget.org = org;
     assert_true(tally());
     check_sums(0, 0);
@@ -228,7 +250,9 @@ main(void)
         cmocka_unit_test_setup_teardown(
             a_dead_workers_call_is_left_to_the_drain_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
-            a_call_of_other_counters_costs_but_reserves_nothing, set_up, tear_down),
+            a_call_of_lost_counters_holds_its_bound_until_it_is_booked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            an_open_call_counts_in_the_period_in_which_it_reserved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(calls_of_others_do_not_count, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             leaked_places_of_a_rate_limit_are_given_back, set_up, tear_down),

@@ -64,6 +64,19 @@ reopen(void)
     OK(store_open(store_url, &store, &e));
 }
 
+void
+make_too_new(struct store_tx *tx)
+{
+    exec_sql(
+        tx, "INSERT INTO schema_migrations (version, name, applied_ms) VALUES (9999, 'later', 1)");
+}
+
+void
+make_known_again(struct store_tx *tx)
+{
+    exec_sql(tx, "DELETE FROM schema_migrations WHERE version = 9999");
+}
+
 static void
 seed(struct store_tx *tx)
 {

@@ -42,6 +42,8 @@ void reopen(void);
 typedef void body_fn(struct store_tx *tx);
 void in_tx(body_fn *body);
 void in_read(body_fn *body);
+/* Bodies: the store as a later purser would leave it, and back. */
+body_fn make_too_new, make_known_again;
 
 #define OK(call)                                                                                   \
     do {                                                                                           \

@@ -224,25 +224,12 @@ a_target_that_is_half_migrated_is_finished(void **state)
 }
 
 static void
-too_new(struct store_tx *tx)
-{
-    exec_sql(
-        tx, "INSERT INTO schema_migrations (version, name, applied_ms) VALUES (9999, 'later', 1)");
-}
-
-static void
-not_too_new(struct store_tx *tx)
-{
-    exec_sql(tx, "DELETE FROM schema_migrations WHERE version = 9999");
-}
-
-static void
 a_store_of_a_later_purser_is_refused(void **state)
 {
-    in_tx(too_new);
+    in_tx(make_too_new);
     REFUSES(ERR_STORE_TOO_NEW, store_copy(store_url, file_url, NULL, NULL, &e));
     REFUSES(ERR_STORE_TOO_NEW, store_copy(store_url, store_url, NULL, NULL, &e));
-    in_tx(not_too_new);
+    in_tx(make_known_again);
 }
 
 static void

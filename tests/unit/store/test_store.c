@@ -21,31 +21,18 @@ makes_a_private_file_and_keeps_its_node(void **state)
 }
 
 static void
-too_new(struct store_tx *tx)
-{
-    exec_sql(
-        tx, "INSERT INTO schema_migrations (version, name, applied_ms) VALUES (9999, 'later', 1)");
-}
-
-static void
-not_too_new(struct store_tx *tx)
-{
-    exec_sql(tx, "DELETE FROM schema_migrations WHERE version = 9999");
-}
-
-static void
 refuses_a_store_of_a_later_version_and_leaves_it(void **state)
 {
     struct store *other = NULL;
     int version = 0;
 
-    in_tx(too_new);
+    in_tx(make_too_new);
     REFUSES(ERR_STORE_TOO_NEW, store_open(store_url, &other, &e));
     REFUSES(ERR_STORE_TOO_NEW, store_migrate(store_url, 0, &e));
     assert_null(other);
     OK(store_version(store_url, &version, &e));
     assert_int_equal(version, 9999);
-    in_tx(not_too_new);
+    in_tx(make_known_again);
 }
 
 static void
