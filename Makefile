@@ -5,8 +5,9 @@
 #   make test        every suite; last line "N passed, N failed"
 #   make prove       the decisions against the oracle, at full size (half an hour)
 #   make mutation    small changes to core, each of which a test must notice
-#   make chaos       truth, kill storms and agents' lives at full size   CHAOS_CALLS=10000
-#                    CHAOS_KILLS=500 CHAOS_AGENT_KILLS=200
+#   make chaos       truth, storms, outages, caps and revocations at full size (about 50 minutes)
+#                    CHAOS_CALLS=10000 CHAOS_KILLS=500 CHAOS_AGENT_KILLS=200 CHAOS_NODE_KILLS=30
+#                    CHAOS_OUTAGE_S=60 CHAOS_RATE=500 CHAOS_CAPS=60 CHAOS_REVOCATIONS=50
 #   make fuzz        FUZZ_SECONDS=60 of every fuzzer
 #   make bench       decisions, gateway, starts and store; figures on standard output   FULL=1
 #   make format      lay the C sources out as .clang-format says
@@ -19,6 +20,11 @@ FUZZ_SECONDS ?= 60
 CHAOS_CALLS ?= 10000
 CHAOS_KILLS ?= 500
 CHAOS_AGENT_KILLS ?= 200
+CHAOS_NODE_KILLS ?= 30
+CHAOS_OUTAGE_S ?= 60
+CHAOS_RATE ?= 500
+CHAOS_CAPS ?= 60
+CHAOS_REVOCATIONS ?= 50
 
 MAKEFLAGS += --no-print-directory
 .PHONY: all build run test prove mutation chaos fuzz bench format clean setup-build setup-test
@@ -49,7 +55,10 @@ fuzz: setup-test
 	@tools/fuzz $(FUZZ_SECONDS)
 
 chaos: build setup-test
+	@ninja -C $(BUILD) --quiet bench/bench-load
 	@CHAOS_CALLS=$(CHAOS_CALLS) CHAOS_KILLS=$(CHAOS_KILLS) CHAOS_AGENT_KILLS=$(CHAOS_AGENT_KILLS) \
+	    CHAOS_NODE_KILLS=$(CHAOS_NODE_KILLS) CHAOS_OUTAGE_S=$(CHAOS_OUTAGE_S) CHAOS_RATE=$(CHAOS_RATE) \
+	    CHAOS_CAPS=$(CHAOS_CAPS) CHAOS_REVOCATIONS=$(CHAOS_REVOCATIONS) \
 	    build/venv/bin/pytest -q -s tests/chaos
 
 bench: build setup-test

@@ -11,35 +11,47 @@ import json
 import random
 import threading
 
+import httpx
+
 from harness import MODEL, PATIENCE, Purser, Sim, new_key, wait_until
 
 GPT = "openai/gpt-5.4"
 KINDS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "reasoning")
 FIRST_INPUT = 1000
+STATES = {"settled", "aborted", "interrupted", "failed", "recovered"}
+CERTAINTIES = {"exact", "estimated", "bound"}
 
 
 class Mix:
     """A purser with agents of both kinds, a fake vendor, and threads that call."""
 
-    def __init__(self, seed, **more):
-        self.seed = seed
+    def __init__(self, seed, slow=False, **more):
+        """slow: the vendor takes its time for every call, so that whatever dies dies in the middle of some."""
+        self.seed, self.slow = seed, slow
         self.sim = Sim({"anthropic-api": new_key(), "openai-api": new_key()}, calls_kept=200000)
         self.purser = Purser(self.sim, **more)
         self.org = self.purser.new_org()
         self.purser.api("PATCH", "/org/budgets", {"exempt": True}, org=self.org)
         self.purser.api("PUT", "/org/budgets/month", {"limit": 400_000_000}, org=self.org)
-        self.claude = self.purser.new_agent(org=self.org)
-        self.codex = self.purser.new_agent(org=self.org, model=GPT, runtime="codex")
+        self.claude = self.purser.new_agent(org=self.org, command="sleep 100000")
+        self.codex = self.purser.new_agent(org=self.org, model=GPT, runtime="codex", command="sleep 100000")
+        for agent in self.agents():
+            self.purser.api("PATCH", f"/workspaces/{agent.id}/budget", {"budget_limits": {"monthly": 400_000_000}},
+                            org=self.org)
         self.inputs = itertools.count(FIRST_INPUT)
         self.lock = threading.Lock()
         self.outcomes = collections.Counter()
         self.ended = threading.Event()
+        self.threads = []
 
     def stop(self):
         try:
             self.purser.stop()
         finally:
             self.sim.stop()
+
+    def agents(self):
+        return (self.claude, self.codex)
 
     # ---- one call ----
 
@@ -51,8 +63,8 @@ class Mix:
             words = f"input={next(self.inputs)} output={output} events={output}"
         if r.random() < 0.3:
             words += f" cache_read={r.randint(1, 500)}"
-        if r.random() < 0.3:
-            words += " delay_ms=1"
+        if self.slow or r.random() < 0.3:
+            words += f" delay_ms={r.randint(2, 12) if self.slow else 1}"
         words += {
             "late": " late_usage=1", "silent": " no_usage=1", "die_before": " die_before=1",
             "die_after": f" die_after={r.randint(0, output)}", "error_after": f" error_after={r.randint(0, output)}",
@@ -101,6 +113,7 @@ class Mix:
                 with self.lock:
                     self.outcomes[type(e).__name__] += 1
                 connection.close()
+                self.ended.wait(0.02)  # nothing listens: calling without a pause would only keep it from coming back
         connection.close()
 
     def start(self, calls, threads=8):
@@ -115,37 +128,36 @@ class Mix:
         for t in self.threads:
             t.join()
 
+    def served(self):
+        """How many calls the gateway answered with the vendor's words."""
+        return self.outcomes[200]
+
     # ---- the comparison ----
 
     def truth(self):
-        calls = self.sim.stats()["calls"]
+        calls = httpx.get(self.sim.url + "/__sim/stats", timeout=120 * PATIENCE, verify=False).json()["calls"]
         return [c for c in calls if c["kind"] in ("messages", "chat", "responses")]
 
     def rows(self):
         """Every row of the org's agents, from the table: the API shows a thousand at most."""
-        import sqlite3
-
-        with sqlite3.connect(f"file:{self.purser.state}/purser.db?mode=ro", uri=True) as db:
-            db.row_factory = sqlite3.Row
-            return [dict(r) for r in db.execute("SELECT * FROM ledger WHERE org_id = ?", (self.org,))]
+        columns = self.purser.columns("ledger")
+        return [dict(zip(columns, row)) for row in
+                self.purser.sql(f"SELECT {', '.join(columns)} FROM ledger WHERE org_id = ?", self.org)]
 
     def settle(self):
         """Until nothing is under way: at the vendor, in the recorder, in the budgets."""
+        wait_until(lambda: self.purser.health().json()["recorder"]["used"] == 0, "the recorder to be drained", 30)
         wait_until(lambda: not [c for c in self.truth() if c["outcome"] == "open"], "the vendor to be done", 30)
+        wait_until(self.budgets_are_settled, "the budgets to agree with the ledger", 30)
 
-        def empty():
-            health = self.purser.health().json()
-            return health["recorder"]["used"] == 0
-        wait_until(empty, "the recorder to be drained", 30)
-        wait_until(self.budget_is_settled, "the budget to agree with the ledger", 30)
-
-    def budget(self):
-        (budget,) = self.purser.api("GET", "/org/budgets", org=self.org)["budgets"]
-        return budget
-
-    def budget_is_settled(self):
-        b = self.budget()
-        return b["open_nano_usd"] == 0 and b["spent_nano_usd"] == sum(r["cost_nano_usd"] for r in self.rows())
+    def budgets_are_settled(self):
+        """The org's budget and those of its workspaces hold nothing, and have spent what the ledger says."""
+        spent = {w: int(cost) for w, cost in self.purser.sql(
+            "SELECT workspace_id, SUM(cost_nano_usd) FROM ledger WHERE org_id = ? GROUP BY workspace_id", self.org)}
+        budgets = self.purser.api("GET", "/org/budgets", org=self.org)["budgets"]
+        assert sorted(b["scope"] for b in budgets) == ["org", "workspace", "workspace"], budgets
+        return all(b["open_nano_usd"] == 0 and b["spent_nano_usd"] == (
+            sum(spent.values()) if b["scope"] == "org" else spent.get(b["workspace_id"], 0)) for b in budgets)
 
     def check(self, *, killed):
         """killed: workers died, perhaps before a byte of the call had gone out."""
@@ -166,7 +178,8 @@ class Mix:
         assert unknown <= len(sent), f"{unknown} calls reached the vendor, {len(sent)} rows could be theirs"
         if not killed:
             assert unknown == len(sent), (unknown, len(sent), collections.Counter((r["state"], r["certainty"], r["vendor_status"]) for r in blind))
-        assert self.budget_is_settled()
+        assert {r["state"] for r in rows} <= STATES and {r["certainty"] for r in rows} <= CERTAINTIES
+        assert self.budgets_are_settled()
         told = json.loads(self.purser.cli("audit", "verify", "--json").stdout)
         assert told["valid"], told
         return collections.Counter((r["state"], r["certainty"]) for r in rows)

@@ -3,12 +3,14 @@
 CHAOS_KILLS=500 makes it long, CHAOS_SEED=N repeats a run.
 """
 
+import collections
 import contextlib
 import os
 import random
 import signal
+import time
 
-from harness import PATIENCE, children, command_of, wait_until
+from harness import children, command_of, run_directory, wait_until
 from mix import Mix
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "20"))
@@ -37,22 +39,46 @@ def whole(purser):
     return purser.healthy() and purser.purserd_pid() and master_of(purser) and purser.worker_pids()
 
 
+def role(pid):
+    argv = command_of(pid).split(" ")
+    return " ".join(argv[:3]) if argv[0] == "nginx:" else " ".join([os.path.basename(argv[0]), *argv[1:2]])
+
+
+def things(mix):
+    """What must be the same after the storm: processes by what they are, files, usage tokens that live."""
+    purser = mix.purser
+    run = run_directory(purser.state)
+    ((tokens,),) = purser.sql("SELECT COUNT(*) FROM tokens WHERE org_id = ? AND kind = 'usage' AND revoked_ms = 0", mix.org)
+    return {
+        "processes": collections.Counter(role(p) for p in children(purser.process.pid)),
+        # access.log is put aside once a day.
+        "files": sorted(p.name for folder in (purser.state, run) for p in folder.iterdir() if not p.name.startswith("access.log.")),
+        "tokens": int(tokens),
+    }
+
+
 def test_nothing_is_lost_when_processes_are_killed():
-    print("seed", SEED)
+    print(f"CHAOS_SEED={SEED} CHAOS_KILLS={KILLS}", flush=True)
     r = random.Random(SEED)
-    mix = Mix(SEED, flags=["--recorder-sync-ms", "1000"])
+    mix = Mix(SEED, slow=True, flags=["--recorder-sync-ms", "1000"])
     try:
+        before, began, killed = things(mix), time.monotonic(), collections.Counter()
         mix.start(1_000_000, threads=4)
         for n in range(KILLS):
-            before = sum(mix.outcomes.values())
-            wait_until(lambda: sum(mix.outcomes.values()) >= before + r.randint(10, 40), "calls to go on", 30)
+            enough = mix.served() + r.randint(10, 40)
+            wait_until(lambda: mix.served() >= enough, "calls to go on", 30)
             kind, pids = victims(mix.purser, r)
             kill(*pids)
+            killed[kind] += 1
             wait_until(lambda: whole(mix.purser), f"purser to be whole after kill {n} ({kind})", 60)
+            if n % 50 == 49:
+                print(f"{n + 1} kills, {mix.served()} calls served, {time.monotonic() - began:.0f} s", flush=True)
         mix.ended.set()
         mix.join()
         mix.settle()
-        print(mix.check(killed=True), mix.outcomes)
+        print(dict(killed), mix.check(killed=True), dict(mix.outcomes))
+        after = things(mix)
+        assert after == before, (before, after)
     finally:
         mix.ended.set()
         mix.join()

@@ -50,7 +50,7 @@ class Parts(Purser):
             (self.run / "ready").unlink()
         argv = [PROGRAM, "serve", "--state", self.state, "--listen", f"127.0.0.1:{self.port}",
                 "--vendor-override-url", self.sim.url, "--restart-pause-ms", "100", *self.flags]
-        self.process = Process(argv, self.folder / "log", cwd=self.folder)
+        self.process = Process(argv, self.folder / "log", env=clean_environment(**self.env), cwd=self.folder)
         wait_until(self._serves, "purserd to serve", 20)
 
     def _serves(self):
