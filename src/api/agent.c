@@ -25,11 +25,13 @@ static const struct {
 };
 
 struct stop {
+    const struct api *api;
     struct arena *arena;
     struct id org, workspace;
     enum stop_kind kind;
     const struct agent_request *restart; /* of STOP_RESTART: what comes after it */
     int64_t now_ms;
+    bool elsewhere; /* we were given up: row and tokens are of another node's agent */
     struct agent_revoked revoked;
 };
 
@@ -43,7 +45,8 @@ wish_tx(struct store_tx *tx, void *ctx, struct error *e)
 
     if (s->kind == STOP_DRAIN) {
         code = workspace_row_get(tx, s->org, s->workspace, s->arena, &w, e);
-        if (code == ERR_OK && w.desired != WORKSPACE_DESIRED_RUNNING)
+        s->elsewhere = code == ERR_OK && wish_is_elsewhere(s->api, &w);
+        if (s->elsewhere || (code == ERR_OK && w.desired != WORKSPACE_DESIRED_RUNNING))
             return ERR_OK;
     }
     if (code == ERR_OK && stop_kinds[s->kind].desired == WORKSPACE_DESIRED_RUNNING)
@@ -89,7 +92,8 @@ static enum err
 stop_locked(struct api *a, struct arena *arena, struct id org, struct id workspace,
     enum stop_kind kind, const struct agent_request *restart, struct error *e)
 {
-    struct stop s = {.arena = arena,
+    struct stop s = {.api = a,
+        .arena = arena,
         .org = org,
         .workspace = workspace,
         .kind = kind,
@@ -107,6 +111,8 @@ stop_locked(struct api *a, struct arena *arena, struct id org, struct id workspa
         agent_run_set(a, workspace, start);
         return code;
     }
+    if (s.elsewhere)
+        return ERR_OK;
     code = store_tx(a->o.store, settled_tx, &s, e);
     if (code == ERR_OK)
         agent_tokens_revoked(a, &s.revoked);

@@ -3,6 +3,7 @@
 
 #include "api/care.h"
 #include "api/move.h"
+#include "api/wish.h"
 #include "store/token_row.h"
 
 /* Kept for the life of the process: as many as there are workspaces that were started. */
@@ -111,7 +112,8 @@ struct end {
     struct id org, workspace;
     const struct launch_status *status; /* NULL: found gone when we started */
     struct lifecycle_verdict verdict;
-    bool again; /* it is to be started again, after verdict.delay_ms */
+    bool again;     /* it is to be started again, after verdict.delay_ms */
+    bool elsewhere; /* we were given up meanwhile: what the row says is of another node's agent */
     struct agent_revoked revoked;
 };
 
@@ -212,7 +214,8 @@ end_tx(struct store_tx *tx, void *ctx, struct error *e)
     }
     if (code != ERR_OK || is_booked(&w) || agent_run_is_stale(x->api, x->workspace, start))
         return code;
-    return end_row(tx, x, &w, e);
+    x->elsewhere = wish_is_elsewhere(x->api, &w);
+    return x->elsewhere ? ERR_OK : end_row(tx, x, &w, e);
 }
 
 enum err
@@ -226,6 +229,10 @@ agent_end_book(
     if (code != ERR_OK)
         return code;
     agent_tokens_revoked(a, &x.revoked);
+    if (x.elsewhere)
+        log_warn("api",
+            "another node has taken this workspace over: that its agent here ended is "
+            "not booked");
     if (x.again)
         later_put(a, LATER_START, x.org, workspace, (struct id){0}, x.verdict.delay_ms);
     return ERR_OK;

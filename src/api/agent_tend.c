@@ -3,6 +3,7 @@
 
 #include "api/care.h"
 #include "api/move.h"
+#include "api/wish.h"
 #include "store/heartbeat_row.h"
 #include "store/token_row.h"
 
@@ -53,8 +54,12 @@ static enum err
 due_row_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct due *d = ctx;
+    enum err code =
+        workspace_row_get(tx, d->entry->org, d->entry->workspace, &d->arena, &d->row, e);
 
-    return workspace_row_get(tx, d->entry->org, d->entry->workspace, &d->arena, &d->row, e);
+    if (code == ERR_OK && wish_is_elsewhere(d->api, &d->row))
+        return fail(e, ERR_CONFLICT, "another node has taken this workspace over");
+    return code;
 }
 
 /* A store that fails is tried again; what is gone is gone. */

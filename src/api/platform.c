@@ -72,6 +72,17 @@ weight_read(struct call *c, int64_t *ret, struct error *e)
     return ERR_OK;
 }
 
+/* It becomes a part of one line of a header. */
+static bool
+is_key(struct str value)
+{
+    for (size_t i = 0; i < value.n; i++) {
+        if (value.p[i] <= ' ' || value.p[i] > '~')
+            return false;
+    }
+    return value.n > 0 && value.n <= VALUE_MAX_BYTES;
+}
+
 /* The key as the request has it; what only sealing tells comes in insert_tx(). */
 static enum err
 key_read(struct call *c, struct str provider, struct key_op *op, struct error *e)
@@ -85,8 +96,10 @@ key_read(struct call *c, struct str provider, struct key_op *op, struct error *e
     if (code != ERR_OK)
         return code;
     op->value = str_trim(op->value);
-    if (op->value.n == 0 || op->value.n > VALUE_MAX_BYTES)
-        return fail(e, ERR_INVALID_REQUEST, "\"value\" is the key, 1 to %d bytes", VALUE_MAX_BYTES);
+    if (!is_key(op->value))
+        return fail(e, ERR_INVALID_REQUEST,
+            "\"value\" is the key: 1 to %d visible ASCII characters, no space among them",
+            VALUE_MAX_BYTES);
     op->key.id = id_new();
     op->key.provider = provider;
     op->key.created_ms = clock_ms();

@@ -44,8 +44,8 @@ struct usage_shape {
     struct str text_start;
     /*
      * When not NULL: every line of data is an event of its own, and one that holds none of these
-     * words (up to the first without text), or null behind them, says nothing new. They stand in quotes, so no text can
-     * hold them: its quotes are escaped.
+     * words (up to the first without text), or null behind them, says nothing new. They stand in
+     * quotes, so no text can hold them: its quotes are escaped.
      */
     const struct str *words;
     /* The type of an event is known: what of it matters. */

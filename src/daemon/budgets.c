@@ -11,13 +11,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LOOK_EVERY_MS = 500, ROLL_EVERY_MS = 3600 * 1000, CLOCK_BACK_MS = 2000 };
+enum {
+    LOOK_EVERY_MS = 500,
+    AGAIN_MS = 2000, /* for calls that sums hold only as they were added up */
+    ROLL_EVERY_MS = 3600 * 1000,
+    CLOCK_BACK_MS = 2000,
+};
 
 /* A budget in force. */
 struct kept {
     struct budget_row row;
     uint32_t slot;
-    bool unsure; /* its sums must be added up anew */
+    bool unsure;      /* its sums must be added up anew */
+    int64_t again_ms; /* monotonic: not before */
     struct thresholds_told told;
     struct lease lease;
 };
@@ -71,14 +77,22 @@ static void
 add_up(struct budgets *b, struct kept *k)
 {
     const struct recorder *recorder = drain_pause(b->o.drain);
-    bool done = false;
+    enum tally_outcome outcome = TALLY_FAILED;
     struct error e;
 
-    if (tally_budget(b->o.store, recorder, edge_counters(b->o.edge), &k->row, k->slot, &done, &e) !=
-        ERR_OK)
+    if (tally_budget(b->o.store, recorder, edge_counters(b->o.edge), &k->row, k->slot, &outcome,
+            &e) != ERR_OK)
         log_warn("budget", "its sums cannot be added up now, they are tried again: %s", e.text);
     drain_resume(b->o.drain);
-    k->unsure = !done;
+    k->unsure = outcome != TALLY_DONE;
+    k->again_ms = outcome == TALLY_AGAIN ? clock_monotonic_ms() + AGAIN_MS : 0;
+}
+
+static void
+must_add_up(struct kept *k)
+{
+    k->unsure = true;
+    k->again_ms = 0;
 }
 
 static void
@@ -89,8 +103,11 @@ ready(void *ctx, const struct edge_budget *placed, size_t n)
     for (size_t i = 0; i < n; i++) {
         l->kept[i] =
             (struct kept){.row = l->rows[i], .slot = placed[i].slot, .told = thresholds_untold};
-        if (placed[i].is_new)
-            add_up(l->b, &l->kept[i]);
+        if (!placed[i].is_new)
+            continue;
+        add_up(l->b, &l->kept[i]);
+        /* Once more when tokens name it: calls begin until then. */
+        must_add_up(&l->kept[i]);
     }
 }
 
@@ -107,10 +124,13 @@ take_over_one(struct kept *fresh, const struct kept *old)
 {
     bool same_limit = old->row.limit_nano_usd == fresh->row.limit_nano_usd;
 
-    fresh->unsure = fresh->unsure || old->unsure;
+    if (!fresh->unsure) {
+        fresh->unsure = old->unsure;
+        fresh->again_ms = old->again_ms;
+    }
     /* What only warns is counted for all nodes, what is hard for this one. */
     if (old->row.hard != fresh->row.hard)
-        fresh->unsure = true;
+        must_add_up(fresh);
     else if (same_limit)
         fresh->lease = old->lease;
     /* What was told stays told. */
@@ -178,6 +198,45 @@ publish(struct load *l, struct error *e)
     return edge_caps_publish(l->b->o.edge, budgets, l->rows_n, limits, l->limits_n, ready, l, e);
 }
 
+/* False: nothing (more) to do. Copies: nothing is locked while the store is asked. */
+static bool
+next_unsure(struct budgets *b, size_t from, struct kept *ret, size_t *ret_at)
+{
+    int64_t now = clock_monotonic_ms();
+    bool found = false;
+
+    pthread_mutex_lock(&b->lock);
+    for (size_t i = from; i < b->kept_n && !found; i++) {
+        b->any_unsure = b->any_unsure || b->kept[i].unsure;
+        found = b->kept[i].unsure && b->kept[i].again_ms <= now;
+        *ret = b->kept[i];
+        *ret_at = i;
+    }
+    pthread_mutex_unlock(&b->lock);
+    return found;
+}
+
+/* Who calls has the lock changing: budgets keep their order while nobody refreshes. */
+static void
+make_sure(struct budgets *b)
+{
+    struct kept k;
+    size_t at = 0;
+
+    if (!b->any_unsure)
+        return;
+    b->any_unsure = false;
+    for (size_t from = 0; next_unsure(b, from, &k, &at); from = at + 1) {
+        add_up(b, &k);
+        pthread_mutex_lock(&b->lock);
+        b->kept[at].unsure = k.unsure;
+        b->kept[at].again_ms = k.again_ms;
+        pthread_mutex_unlock(&b->lock);
+    }
+    tally_concurrent(drain_pause(b->o.drain), edge_counters(b->o.edge));
+    drain_resume(b->o.drain);
+}
+
 /* Which part of each budget is ours. Who calls has the lock changing, so the budgets stay. */
 static void
 look_at_leases(struct budgets *b)
@@ -209,8 +268,10 @@ budgets_refresh(void *ctx, struct error *e)
             put_in_force(b, l.kept, l.rows_n);
         else
             free(l.kept);
-        if (err == ERR_OK)
+        if (err == ERR_OK) {
+            make_sure(b);
             look_at_leases(b);
+        }
     }
     pthread_mutex_unlock(&b->changing);
     return err;
@@ -284,52 +345,15 @@ budgets_recount(void *ctx, struct id org)
 
     pthread_mutex_lock(&b->lock);
     for (size_t i = 0; i < b->kept_n; i++) {
-        if (id_equal(b->kept[i].row.org, org))
-            b->kept[i].unsure = b->any_unsure = true;
+        if (id_equal(b->kept[i].row.org, org)) {
+            must_add_up(&b->kept[i]);
+            b->any_unsure = true;
+        }
     }
     pthread_mutex_unlock(&b->lock);
 }
 
 /* --- the keeper's thread --------------------------------------------------------------------- */
-
-/* False: nothing (more) to do. Copies: nothing is locked while the store is asked. */
-static bool
-next_unsure(struct budgets *b, size_t from, struct kept *ret, size_t *ret_at)
-{
-    bool found = false;
-
-    pthread_mutex_lock(&b->lock);
-    for (size_t i = from; i < b->kept_n && !found; i++) {
-        found = b->kept[i].unsure;
-        *ret = b->kept[i];
-        *ret_at = i;
-    }
-    pthread_mutex_unlock(&b->lock);
-    return found;
-}
-
-static void
-make_sure(struct budgets *b)
-{
-    struct kept k;
-    size_t at = 0;
-
-    if (!b->any_unsure)
-        return;
-    /* Budgets keep their order while nobody refreshes. */
-    pthread_mutex_lock(&b->changing);
-    b->any_unsure = false;
-    for (size_t from = 0; next_unsure(b, from, &k, &at); from = at + 1) {
-        add_up(b, &k);
-        pthread_mutex_lock(&b->lock);
-        b->kept[at].unsure = k.unsure;
-        b->any_unsure = b->any_unsure || k.unsure;
-        pthread_mutex_unlock(&b->lock);
-    }
-    tally_concurrent(drain_pause(b->o.drain), edge_counters(b->o.edge));
-    drain_resume(b->o.drain);
-    pthread_mutex_unlock(&b->changing);
-}
 
 /* It is looked at again; what the store has by then is not told twice. */
 static void
@@ -442,8 +466,8 @@ keeper_main(void *arg)
     while (rest(b)) {
         look_at_clock(b);
         refresh_if_due(b);
-        make_sure(b);
         pthread_mutex_lock(&b->changing);
+        make_sure(b);
         look_at_leases(b);
         pthread_mutex_unlock(&b->changing);
         watch(b);

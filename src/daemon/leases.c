@@ -15,7 +15,6 @@ enum {
     RECENT_MS = 15 * 1000, /* who was not heard for so long is not waited for */
     /* A period in which some clock may not have begun: two that are off, each to its side. */
     YOUNG_MS = 2 * BUDGET_LEASE_CLOCK_OFF_MS + 1000,
-    SHARE = 8,             /* of the limit is kept free here, 1/SHARE */
     MARGIN_MS = 60 * 1000, /* for clocks that differ */
 };
 
@@ -180,7 +179,8 @@ ask_for(struct leases *l, const struct budget_row *row, struct budget_slot *slot
             .committed = lease->committed,
             .settled = lease->settled,
             .wished = wished > lease->committed ? wished : lease->committed,
-            .wanted = wanted}};
+            .wanted = wanted,
+            .recent_ms = lease->asked_ms - lease->since_ms < RECENT_MS ? RECENT_MS : 0}};
 }
 
 static void
@@ -190,22 +190,53 @@ ask(struct leases *l, const struct budget_row *row, struct budget_slot *slot, st
     ask_for(l, row, slot, lease, wished, wished, wanted);
 }
 
+struct standing {
+    const struct budget_row *row;
+    int64_t lease;
+    bool stands;
+};
+
+static enum err
+stands_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct standing *s = ctx;
+
+    return budget_lease_stands(tx, s->row, s->lease, &s->stands, e);
+}
+
+/*
+ * What an earlier purserd was granted, or what was granted of another limit: where it still stands,
+ * it is not taken from the gateway until the store is asked, for calls would be refused meanwhile.
+ */
+static bool
+still_stands(struct leases *l, const struct budget_row *row, int64_t lease)
+{
+    struct standing s = {.row = row, .lease = lease};
+    struct error e;
+
+    return lease > 0 && store_read(l->store, stands_tx, &s, &e) == ERR_OK && s.stands;
+}
+
 void
 leases_see(
     struct leases *l, const struct budget_row *row, struct budget_slot *slot, struct lease *lease)
 {
-    int64_t now = clock_ms(), committed, held, share = row->limit_nano_usd / SHARE;
+    int64_t now = clock_ms(), committed, held, share = row->limit_nano_usd / BUDGET_LEASE_SHARE;
     int64_t period = budget_period_number(row->period, now), mono = clock_monotonic_ms();
     bool young, due, long_ago, has_wish, has_turn, by_us;
 
     if (l == NULL || !row->hard)
         return;
+    if (lease->since_ms == 0)
+        lease->since_ms = mono;
     if (l->others.lapsed || (!l->reachable && mono - l->renewed_ms > l->away_ms)) {
         budget_set_lease(slot, 0);
         lease->known = false;
     }
     if (!l->reachable)
         return;
+    if (!lease->known)
+        lease->known = still_stands(l, row, atomic_load(&slot->lease_nano));
     young =
         row->period != BUDGET_TOTAL && now - budget_period_start(row->period, period) < YOUNG_MS;
     due = mono - lease->asked_ms >= ASK_AGAIN_MS;

@@ -11,6 +11,7 @@
 /* What is remembered of one budget's lease; zero to begin with. */
 struct lease {
     bool known;                 /* the store has told it since we run */
+    int64_t since_ms;           /* monotonic: when we heard of the budget, or of its new limit */
     int64_t asked_ms;           /* monotonic */
     int64_t wish_ends_ms;       /* monotonic; a refused call is to come again until then */
     bool waits;                 /* and would be refused again */

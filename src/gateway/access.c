@@ -211,6 +211,8 @@ ngx_http_purser_scan_body(ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx, str
         if (!ngx_buf_in_memory(in->buf) || in->buf->in_file)
             return REFUSAL_REQUEST_TOO_LARGE;
         ctx->body_bytes += (size_t)(in->buf->last - in->buf->pos);
+        if (in->buf->last > in->buf->pos)
+            ctx->padded = in->buf->last[-1] != '}';
         (void)request_scan_feed(scan, (char *)in->buf->pos, (size_t)(in->buf->last - in->buf->pos));
     }
     if (request_scan_finish(scan) != REQUEST_OK) {

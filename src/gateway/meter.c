@@ -77,7 +77,7 @@ ngx_http_purser_header_filter(ngx_http_request_t *r)
     rc = ngx_http_purser_answer_begins(r, ctx);
     if (rc == NGX_DECLINED) {
         /* error_page leads to the next attempt. */
-        ngx_http_purser_upstream_give_back(r->upstream);
+        ngx_http_purser_kept_give_back(r->upstream);
         ngx_http_clean_header(r);
         return NGX_HTTP_BAD_GATEWAY;
     }

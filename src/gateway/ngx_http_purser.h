@@ -77,6 +77,7 @@ typedef struct {
     u_char call_id_text[36];
     unsigned is_free : 1; /* no bound, no row */
     unsigned body_read : 1;
+    unsigned padded : 1;    /* something follows the body's JSON */
     unsigned passing : 1;   /* an attempt is prepared or under way */
     unsigned prepared : 1;  /* the next one is, while nginx still ends the one before */
     unsigned recording : 1; /* its slot is open */
@@ -99,6 +100,7 @@ typedef struct {
     uint8_t tried[PURSER_ATTEMPTS_MAX][16];
     struct policy_endpoint endpoint;
     ngx_str_t key;
+    ngx_event_get_peer_pt get_peer; /* nginx's way to a connection */
     ngx_http_upstream_conf_t *conf; /* this attempt's own, with the target's time-outs */
     uint32_t connect_ms, first_byte_ms, idle_ms, drain_ms;
     int64_t drain_nano_usd;
@@ -207,14 +209,18 @@ char *ngx_http_purser_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 void ngx_http_purser_upstream_began(ngx_http_purser_ctx_t *ctx);
 /*
  * Could the vendor have served the attempt? Not before all of it was sent: of a body that lacks its
- * end nothing is served.
+ * end nothing is served. Who reads no further than the JSON goes does not wait for what follows it.
  */
 ngx_uint_t ngx_http_purser_upstream_has_call(const ngx_http_purser_ctx_t *ctx);
-/* Its answer is not for the client: the connection may carry another call all the same. */
-void ngx_http_purser_upstream_give_back(ngx_http_upstream_t *u);
 /* rc of the next filter: NGX_OK when the client left and the vendor's answer is read on. */
 ngx_int_t ngx_http_purser_drain(
     ngx_http_request_t *r, ngx_http_purser_ctx_t *ctx, ngx_chain_t *in, ngx_int_t rc);
+
+/* kept.c: connections that carry the next call */
+/* Said once its peer is known and before it is asked for a connection. */
+void ngx_http_purser_kept_watch(ngx_http_upstream_t *u, ngx_http_purser_ctx_t *ctx);
+/* Its answer is not for the client: the connection may carry another call all the same. */
+void ngx_http_purser_kept_give_back(ngx_http_upstream_t *u);
 
 /* answer.c */
 ngx_int_t ngx_http_purser_refuse(

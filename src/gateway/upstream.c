@@ -36,7 +36,8 @@ ngx_http_purser_watch_client(ngx_http_request_t *r)
 
     if (ctx == NULL || r->upstream == NULL || ctx->conf == NULL)
         return;
-    if (!c->error && (r->stream || recv(c->fd, &byte, 1, MSG_PEEK) != 0))
+    /* Before its end a connection may have bytes that nobody reads: TLS says goodbye. */
+    if (!c->error && !c->read->pending_eof && (r->stream || recv(c->fd, &byte, 1, MSG_PEEK) != 0))
         return;
     if (ngx_http_purser_upstream_has_call(ctx)) {
         ngx_http_purser_client_left(r, ctx);
@@ -72,7 +73,11 @@ ngx_http_purser_init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *u
             r->write_event_handler = ngx_http_request_empty_handler;
         }
     }
-    return scf->init_peer(r, us);
+    if (scf->init_peer(r, us) != NGX_OK)
+        return NGX_ERROR;
+    if (ctx != NULL)
+        ngx_http_purser_kept_watch(u, ctx);
+    return NGX_OK;
 }
 
 static ngx_int_t
@@ -105,34 +110,12 @@ ngx_http_purser_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 ngx_uint_t
 ngx_http_purser_upstream_has_call(const ngx_http_purser_ctx_t *ctx)
 {
+    const ngx_http_upstream_t *u = ctx->request->upstream;
+
     /* Without settings of its own the attempt never came to an upstream: r's is the last one's. */
     return ctx->conf != NULL &&
-        (ctx->request->upstream->request_body_sent || ctx->progress.vendor_status != 0);
-}
-
-/*
- * nginx keeps a connection when the answer on it was read to its end. Waiting for that end would
- * keep the client waiting: what is there by now must be all of it, and fit into the buffer.
- */
-void
-ngx_http_purser_upstream_give_back(ngx_http_upstream_t *u)
-{
-    ngx_connection_t *c = u->peer.connection;
-    ngx_buf_t *b = &u->buffer;
-    ssize_t n = b->last - b->pos;
-
-    if (c == NULL || u->input_filter_init(u->input_filter_ctx) != NGX_OK)
-        return;
-    b->last = b->pos;
-    for (;;) {
-        if (n > 0 && u->input_filter(u->input_filter_ctx, n) != NGX_OK)
-            return;
-        if (u->length == 0 || !c->read->ready || b->last == b->end)
-            return;
-        n = c->recv(c, b->last, (size_t)(b->end - b->last));
-        if (n <= 0)
-            return;
-    }
+        ((ctx->padded ? u->request_sent : u->request_body_sent) ||
+            ctx->progress.vendor_status != 0);
 }
 
 void

@@ -16,6 +16,7 @@ struct tally {
     int64_t booked; /* by the ledger */
     int64_t done, open;
     bool unsure;
+    bool strangers; /* among those that are open */
 };
 
 static enum err
@@ -64,14 +65,13 @@ is_of_budget(const struct tally *t, const struct recorder_hold *h)
 }
 
 /*
- * Counters that were made anew know nothing of the calls that were open before: they hold what they
- * held, until the drain books them and has the sums added up once more.
+ * A call that began before the budget had its place, or in counters that were lost since: it gives
+ * nothing back by itself, and holds its bound until it has ended and the sums are added up again.
  */
 static bool
-is_of_lost_counters(const struct tally *t, const struct recorder_hold *h)
+is_stranger(const struct tally *t, const struct recorder_hold *h)
 {
-    return h->counters_generation != t->counters->header->generation && h->budgets_n > 0 &&
-        is_now(t, h->opened_ms) && is_of_budget(t, h);
+    return is_now(t, h->opened_ms) && is_of_budget(t, h);
 }
 
 static void
@@ -99,9 +99,11 @@ add_slot(struct tally *t, uint32_t i)
         t->done += en.cost_nano_usd;
     } else if (counts && h.counted != RECORDER_RESERVED) {
         t->unsure = true;
-    } else if ((counts && tag == budget_tag(t->budget->period, t->now_ms)) ||
-        is_of_lost_counters(t, &h)) {
+    } else if (counts && tag == budget_tag(t->budget->period, t->now_ms)) {
         t->open += h.reserved_nano;
+    } else if (!counts && is_stranger(t, &h)) {
+        t->open += h.reserved_nano;
+        t->strangers = true;
     }
 }
 
@@ -124,7 +126,7 @@ try_once(struct tally *t)
     struct budget_seen seen = budget_look(b);
     int64_t done, open;
 
-    t->unsure = false;
+    t->unsure = t->strangers = false;
     add_slots(t);
     done = t->done;
     open = t->open;
@@ -135,7 +137,7 @@ try_once(struct tally *t)
 
 enum err
 tally_budget(struct store *s, const struct recorder *r, struct counters *c,
-    const struct budget_row *b, uint32_t slot, bool *ret_done, struct error *e)
+    const struct budget_row *b, uint32_t slot, enum tally_outcome *ret, struct error *e)
 {
     struct tally t = {.recorder = r,
         .counters = c,
@@ -154,7 +156,7 @@ tally_budget(struct store *s, const struct recorder *r, struct counters *c,
             nanosleep(&pause, NULL);
         done = try_once(&t);
     }
-    *ret_done = done;
+    *ret = !done ? TALLY_FAILED : t.strangers ? TALLY_AGAIN : TALLY_DONE;
     return ERR_OK;
 }
 

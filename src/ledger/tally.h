@@ -10,12 +10,20 @@
 #include "core/recorder.h"
 #include "store/budget_row.h"
 
-/*
- * Call it while the drain is paused. *ret_done false: too much went on, the sums stay as they were;
- * try again later.
- */
+enum tally_outcome {
+    TALLY_DONE,
+    /*
+     * The sums are right, and hold the bounds of calls that do not count in them by themselves: those
+     * that began before the budget had its place, or counted in counters that are lost. When they
+     * have ended, nobody takes them away but the next tally.
+     */
+    TALLY_AGAIN,
+    TALLY_FAILED, /* too much went on: the sums stay as they were, try again later */
+};
+
+/* Call it while the drain is paused. */
 enum err tally_budget(struct store *s, const struct recorder *r, struct counters *c,
-    const struct budget_row *b, uint32_t slot, bool *ret_done, struct error *e) MUST_CHECK;
+    const struct budget_row *b, uint32_t slot, enum tally_outcome *ret, struct error *e) MUST_CHECK;
 
 /* The same for the calls that rate limits think are open: of every limit that nobody moves now. */
 void tally_concurrent(const struct recorder *r, struct counters *c);

@@ -119,21 +119,24 @@ take_from_the_gone(struct store_tx *tx, const struct budget_row *b, int64_t peri
     return query_run(&q, e);
 }
 
-/* A lease for each node that the ledger knows and that has none: of what it has spent. */
+/* A lease for each node that the ledger knows and that has told none: of what it has spent at least. */
 static enum err
 seed(struct store_tx *tx, const struct budget_row *b, int64_t period, struct error *e)
 {
 /* Entries that were removed for their age count in a budget in total, which begins at 0. */
 #define SEED(scope)                                                                                \
     "INSERT INTO budget_leases (budget_id, node_id, held_nano, spent_nano, period_number,"         \
-    " wanted_ms) SELECT CAST($1 AS TEXT), node_id, spent, spent, CAST($2 AS BIGINT), 0 FROM"       \
+    " wanted_ms) SELECT CAST($1 AS TEXT), node_id, spent, spent, CAST($2 AS "                      \
+    "BIGINT), " BUDGET_LEASE_UNHEARD " FROM"                                                       \
     " (SELECT node_id, CAST(CASE WHEN SUM(cost) < 0 THEN 0 ELSE SUM(cost) END AS BIGINT) AS spent" \
     " FROM (SELECT node_id, cost_nano_usd AS cost FROM ledger WHERE org_id = $3"                   \
     " AND opened_ms >= $4 AND opened_ms < $5 AND node_id <> $6" scope                              \
     " UNION ALL SELECT node_id, cost_nano_usd FROM pruned_spend WHERE org_id = $3"                 \
     " AND CAST($4 AS BIGINT) = 0 AND node_id <> $6" scope                                          \
     ") AS booked GROUP BY node_id) AS sums WHERE 1 = 1"                                            \
-    " ON CONFLICT (budget_id, node_id) DO NOTHING"
+    " ON CONFLICT (budget_id, node_id) DO UPDATE SET held_nano = excluded.held_nano"               \
+    " WHERE budget_leases.wanted_ms = excluded.wanted_ms"                                          \
+    " AND budget_leases.held_nano < excluded.held_nano"
     struct query q =
         query_start(tx, id_is_zero(b->workspace) ? SEED("") : SEED(" AND workspace_id = $7"));
 
@@ -149,16 +152,37 @@ seed(struct store_tx *tx, const struct budget_row *b, int64_t period, struct err
     return query_run(&q, e);
 }
 
-/* Negative: none. */
+/* Is there a node that may spend of the budget without a lease? */
 static enum err
-own_lease(struct store_tx *tx, const struct budget_row *b, int64_t *ret, struct error *e)
+is_unheard(struct store_tx *tx, const struct budget_lease_ask *ask, bool *ret, struct error *e)
 {
-    struct query q = query_start(
-        tx, "SELECT held_nano FROM budget_leases WHERE budget_id = $1 AND node_id = $2");
+    struct query q = query_start(tx,
+        "SELECT 1 FROM nodes n WHERE id <> $1 AND last_seen_ms > $2 AND NOT EXISTS (SELECT 1"
+        " FROM budget_leases l WHERE l.budget_id = $3 AND l.node_id = n.id AND l.wanted_ms"
+        " <> " BUDGET_LEASE_UNHEARD ")");
+
+    query_id(&q, store_tx_node(tx));
+    query_int(&q, ask->recent_ms > 0 ? ask->now_ms - ask->recent_ms : INT64_MAX);
+    query_id(&q, ask->budget->id);
+    *ret = query_row(&q);
+    return query_end(&q, e);
+}
+
+/* Negative: none. *ret_told: by ourselves. */
+static enum err
+own_lease(
+    struct store_tx *tx, const struct budget_row *b, int64_t *ret, bool *ret_told, struct error *e)
+{
+    struct query q = query_start(tx,
+        "SELECT held_nano, CASE WHEN wanted_ms = " BUDGET_LEASE_UNHEARD " THEN 0 ELSE 1 END"
+        " FROM budget_leases WHERE budget_id = $1 AND node_id = $2");
+    bool found;
 
     query_id(&q, b->id);
     query_id(&q, store_tx_node(tx));
-    *ret = query_row(&q) ? query_get_int(&q) : -1;
+    found = query_row(&q);
+    *ret = found ? query_get_int(&q) : -1;
+    *ret_told = found && query_get_int(&q) != 0;
     return query_end(&q, e);
 }
 
@@ -179,6 +203,21 @@ others(struct store_tx *tx, const struct budget_row *b, int64_t period, int64_t 
         *ret_settled = query_get_int(&q);
     }
     return query_end(&q, e);
+}
+
+enum err
+budget_lease_stands(
+    struct store_tx *tx, const struct budget_row *b, int64_t lease, bool *ret, struct error *e)
+{
+    int64_t own = -1, theirs = 0, elsewhere;
+    bool told = false;
+    enum err err = own_lease(tx, b, &own, &told, e);
+
+    if (err == ERR_OK)
+        err = others(tx, b, 0, &theirs, &elsewhere, e);
+    if (err == ERR_OK)
+        *ret = told && own >= lease && own <= b->limit_nano_usd - theirs;
+    return err;
 }
 
 static enum err
@@ -207,17 +246,22 @@ budget_lease_settle(struct store_tx *tx, const struct budget_lease_ask *ask, int
     const struct budget_row *b = ask->budget;
     int64_t period = budget_period_number(b->period, ask->now_ms);
     int64_t own = -1, theirs = 0, elsewhere = 0, held;
-    enum err err = own_lease(tx, b, &own, e);
+    bool unheard = false, told = false;
+    enum err err = own_lease(tx, b, &own, &told, e);
 
-    if (err == ERR_OK && own < 0)
+    if (err == ERR_OK && !told)
         err = seed(tx, b, period, e);
     if (err == ERR_OK)
         err = take_from_the_gone(tx, b, period, e);
     if (err == ERR_OK)
         err = others(tx, b, period, &theirs, &elsewhere, e);
+    if (err == ERR_OK)
+        err = is_unheard(tx, ask, &unheard, e);
     if (err != ERR_OK)
         return err;
     held = smaller(ask->wished, b->limit_nano_usd - theirs);
+    if (unheard)
+        held = smaller(held, b->limit_nano_usd / BUDGET_LEASE_SHARE);
     held = larger(held, larger(ask->committed, smaller(ask->lease, own)));
     err = put(tx, ask, held, period, !ask->wanted || held > ask->lease, e);
     if (err != ERR_OK)

@@ -52,7 +52,24 @@ struct budget_lease_ask {
     int64_t settled;
     int64_t wished; /* as much as there is, up to this */
     bool wanted;    /* somebody waits for it */
+    /* Nodes that were seen so lately must have settled this budget, too: see below. 0: none must. */
+    int64_t recent_ms;
 };
+
+/*
+ * A node that has not heard of a budget yet spends of it without a lease. Until each that was seen
+ * lately has told what that was, nobody gets more than this part of the limit, 1/SHARE.
+ */
+enum { BUDGET_LEASE_SHARE = 8 };
+/* budget_leases.wanted_ms of a node that has not told that: what it holds is what is known of it. */
+#define BUDGET_LEASE_UNHEARD "-1"
+
+/*
+ * Does this node still hold that much, and do all leases together fit the limit as it is now? Then
+ * its gateway may go on with what it has. False when this node's part may be another one.
+ */
+enum err budget_lease_stands(struct store_tx *tx, const struct budget_row *b, int64_t lease,
+    bool *ret, struct error *e) MUST_CHECK;
 
 /*
  * *ret_held: this node's lease from now on, never less than what is committed, and not less than

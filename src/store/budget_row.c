@@ -1,5 +1,6 @@
 #include "store/budget_row.h"
 
+#include "store/budget_lease.h"
 #include "store/ledger_row.h"
 #include "store/prune.h"
 #include "store/query.h"
@@ -59,6 +60,14 @@ budget_row_put(struct store_tx *tx, const struct budget_row *b, struct error *e)
         " (SELECT 1 FROM budgets WHERE id = $1 AND limit_nano_usd = $2)");
     query_id(&q, id);
     query_int(&q, b->limit_nano_usd);
+    if (query_run(&q, e) != ERR_OK)
+        return e->code;
+    /* While it only warned nobody kept to a lease: each node tells anew what it has spent. */
+    q = query_start(tx,
+        "UPDATE budget_leases SET wanted_ms = " BUDGET_LEASE_UNHEARD " WHERE budget_id = $1"
+        " AND NOT EXISTS (SELECT 1 FROM budgets WHERE id = $1 AND mode = $2)");
+    query_id(&q, id);
+    query_text(&q, mode_name(b->hard));
     if (query_run(&q, e) != ERR_OK)
         return e->code;
     q = query_start(tx, "UPDATE budgets SET mode = $1, limit_nano_usd = $2 WHERE id = $3");

@@ -6,7 +6,7 @@
 
 static enum err
 read_link(struct store_tx *tx, const char *sql, const struct chain *c, struct chain_link *ret,
-    struct error *e)
+    bool *ret_garbled, struct error *e)
 {
     struct query q = query_start(tx, sql);
     struct chain_link link = {0};
@@ -18,6 +18,7 @@ read_link(struct store_tx *tx, const char *sql, const struct chain *c, struct ch
         link.seq = query_get_int(&q);
         query_get_bytes(&q, link.hash, sizeof(link.hash));
     }
+    *ret_garbled = q.garbled;
     if (query_end(&q, e) != ERR_OK)
         return e->code;
     *ret = link;
@@ -27,16 +28,26 @@ read_link(struct store_tx *tx, const char *sql, const struct chain *c, struct ch
 enum err
 chain_head(struct store_tx *tx, const struct chain *c, struct chain_link *ret, struct error *e)
 {
-    return read_link(tx,
-        "SELECT seq, hash FROM heads WHERE org_id = $1 AND node_id = $2 AND chain = $3", c, ret, e);
+    struct chain_link link = {0};
+    bool garbled;
+    enum err err = read_link(tx,
+        "SELECT seq, hash FROM heads WHERE org_id = $1 AND node_id = $2 AND chain = $3", c, &link,
+        &garbled, e);
+
+    if (err != ERR_OK && !garbled)
+        return err;
+    *ret = link;
+    return ERR_OK;
 }
 
 enum err
 chain_anchor(struct store_tx *tx, const struct chain *c, struct chain_link *ret, struct error *e)
 {
+    bool garbled;
+
     return read_link(tx,
         "SELECT seq, hash FROM anchors WHERE org_id = $1 AND node_id = $2 AND chain = $3", c, ret,
-        e);
+        &garbled, e);
 }
 
 enum err

@@ -23,7 +23,7 @@ struct chain_link {
     uint8_t hash[CHAIN_HASH_BYTES];
 };
 
-/* The last link; seq 0 when there is none. */
+/* The last link; seq 0 when there is none that can be decoded. */
 enum err chain_head(
     struct store_tx *tx, const struct chain *c, struct chain_link *ret, struct error *e) MUST_CHECK;
 /* The link of the entry that stands, or is anchored, at seq now; seq 0 when there is none. */

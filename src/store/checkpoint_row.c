@@ -72,13 +72,15 @@ decode_all(
     return ERR_OK;
 }
 
+/* A head that is no hash is for verification to tell: the others are signed all the same. */
 enum err
 checkpoint_row_due(struct store_tx *tx, struct arena *a, struct checkpoint_row **ret, size_t *ret_n,
     struct error *e)
 {
     struct query q = query_start(tx,
         "SELECT h.org_id, h.chain, h.seq, h.hash FROM heads h WHERE h.node_id = $1"
-        " AND h.chain IN ('decision', 'ledger') AND NOT EXISTS (SELECT 1 FROM checkpoints c"
+        " AND h.chain IN ('decision', 'ledger') AND LENGTH(h.hash) = 32"
+        " AND NOT EXISTS (SELECT 1 FROM checkpoints c"
         " WHERE c.org_id = h.org_id AND c.node_id = h.node_id AND c.chain = h.chain"
         " AND c.seq >= h.seq) ORDER BY h.org_id, h.chain");
     struct checkpoint_row *rows = NULL;

@@ -45,6 +45,8 @@ enum err store_open_alone(
  * row, one for many a new id.
  */
 enum err node_claim(struct store *s, struct str node_file, struct error *e) MUST_CHECK;
+/* The node lives now, also for those who had given it up and removed its row. */
+enum err node_seen(struct store_tx *tx, struct id node, struct error *e) MUST_CHECK;
 /*
  * This node's id is ours alone while the keeper's connection lives. ERR_STATE_LOCKED: another
  * purserd serves as the same node.

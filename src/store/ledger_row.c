@@ -195,6 +195,35 @@ insert(struct store_tx *tx, const struct chain *c, struct chain_link *last,
     return query_send(&q, e);
 }
 
+/*
+ * What the next entry stands behind. By the second look, that is behind all there are: a head that
+ * somebody moved or removed must not hold up what comes, of this org and, in the drain, of all. The
+ * hashes show the break.
+ */
+static enum err
+find_end(struct store_tx *tx, const struct chain *c, bool second_look, struct chain_link *ret,
+    struct error *e)
+{
+    struct chain_link end = {0};
+    struct query q;
+    int64_t last;
+
+    if (chain_head(tx, c, &end, e) != ERR_OK)
+        return e->code;
+    if (second_look) {
+        q = query_start(
+            tx, "SELECT COALESCE(MAX(seq), 0) FROM ledger WHERE org_id = $1 AND node_id = $2");
+        query_id(&q, c->org);
+        query_id(&q, c->node);
+        last = query_row(&q) ? query_get_int(&q) : 0;
+        if (query_end(&q, e) != ERR_OK)
+            return e->code;
+        end.seq = last > end.seq ? last : end.seq;
+    }
+    *ret = end;
+    return ERR_OK;
+}
+
 enum err
 ledger_row_append_all(struct store_tx *tx, const struct ledger_entry *entries, size_t n,
     bool may_be_booked, struct error *e)
@@ -210,7 +239,7 @@ ledger_row_append_all(struct store_tx *tx, const struct ledger_entry *entries, s
             if (last.seq != head.seq && chain_set_head(tx, &c, &last, e) != ERR_OK)
                 return e->code;
             c.org = id_of(en.org_id);
-            if (chain_head(tx, &c, &head, e) != ERR_OK)
+            if (find_end(tx, &c, may_be_booked, &head, e) != ERR_OK)
                 return e->code;
             last = head;
         }

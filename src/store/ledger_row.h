@@ -40,7 +40,8 @@ enum err ledger_row_append(struct store_tx *tx, const struct ledger_entry *entry
 /*
  * The same for many, cheapest when those of one org stand together: each org's chain is read and
  * written once. Unless may_be_booked, none is looked for before: one that is there is ERR_CONFLICT,
- * perhaps at the commit only.
+ * perhaps at the commit only. So is a chain whose head was tampered with; with may_be_booked they are
+ * appended to it all the same, and verification finds the break.
  */
 enum err ledger_row_append_all(struct store_tx *tx, const struct ledger_entry *entries, size_t n,
     bool may_be_booked, struct error *e) MUST_CHECK;

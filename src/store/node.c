@@ -21,6 +21,18 @@ oldest_tx(struct store_tx *tx, void *ctx, struct error *e)
     return ERR_OK;
 }
 
+enum err
+node_seen(struct store_tx *tx, struct id node, struct error *e)
+{
+    struct query q = query_start(tx,
+        "INSERT INTO nodes (id, created_ms, last_seen_ms) VALUES ($1, $2, $2)"
+        " ON CONFLICT (id) DO UPDATE SET last_seen_ms = excluded.last_seen_ms");
+
+    query_id(&q, node);
+    query_int(&q, clock_ms());
+    return query_run(&q, e);
+}
+
 struct claim {
     bool adopt; /* the oldest row is ours, if there is one */
     struct id node;
@@ -31,18 +43,12 @@ claim_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
     struct claim *c = ctx;
     struct id there = {{0}};
-    struct query q;
 
     if (c->adopt && oldest_tx(tx, &there, e) != ERR_OK)
         return e->code;
     if (!id_is_zero(there))
         c->node = there;
-    q = query_start(tx,
-        "INSERT INTO nodes (id, created_ms, last_seen_ms) VALUES ($1, $2, $2)"
-        " ON CONFLICT (id) DO UPDATE SET last_seen_ms = excluded.last_seen_ms");
-    query_id(&q, c->node);
-    query_int(&q, clock_ms());
-    return query_run(&q, e);
+    return node_seen(tx, c->node, e);
 }
 
 /* *ret stays zero when there is no such file yet. */

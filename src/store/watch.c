@@ -170,11 +170,7 @@ sum_tx(struct store_tx *tx, void *ctx, struct error *e)
 static enum err
 seen_tx(struct store_tx *tx, void *ctx, struct error *e)
 {
-    struct query q = query_start(tx, "UPDATE nodes SET last_seen_ms = $1 WHERE id = $2");
-
-    query_int(&q, clock_ms());
-    query_id(&q, store_tx_node(tx));
-    return query_run(&q, e);
+    return node_seen(tx, store_tx_node(tx), e);
 }
 
 /* More changes than notices: some were not told, or not to us. */

@@ -565,9 +565,9 @@ class Nodes:
         shutil.copy2(self.a.state / "master-key", self.state_b / "master-key")
         return self.start_b()
 
-    def start_b(self):
+    def start_b(self, *flags):
         """The same node as before."""
-        return Purser(self.sim, keys={}, flags=self.flags, state=self.state_b, env={"PURSER_STORE": self.url})
+        return Purser(self.sim, keys={}, flags=(*self.flags, *flags), state=self.state_b, env={"PURSER_STORE": self.url})
 
     def stop(self):
         self.a.stop()

@@ -12,6 +12,7 @@ from harness import ANTHROPIC_BASE, MODEL, PATIENCE, InBackground, new_key
 
 CALL = ANTHROPIC_BASE + "/v1/messages"
 BOUND = 10  # max_tokens of every call here
+BIG = 12_000_000  # more than the kernel takes for a vendor that does not read
 
 
 def ask(text="hi"):

@@ -197,6 +197,15 @@ def test_a_stream_holds_only_what_it_may_still_cost(purser, vendor):
     assert agent.wait_entries(2)[0]["cost_nano_usd"] == 40 * 5_000 + 5 * OUTPUT
 
 
+def test_a_stream_that_began_before_the_budget_counts_in_it(purser, vendor):
+    agent = purser.new_agent()
+    with agent.open_call("input=40", max_tokens=1000):
+        cap(purser, agent, 100)
+        assert budget(purser, agent)["open_nano_usd"] >= 1000 * OUTPUT
+    spent = agent.wait_entries(1)[0]["cost_nano_usd"]
+    assert spent > 0 and settled(purser, agent)["spent_nano_usd"] == spent
+
+
 def test_an_orgs_budget_holds_for_all_its_workspaces(purser):
     org = purser.new_org()
     agents = [purser.new_agent(org=org) for _ in range(2)]

@@ -4,6 +4,8 @@ Each attempt has a row of its own under the call's id. Nothing is tried again on
 """
 
 import json
+import os
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -11,15 +13,12 @@ from pathlib import Path
 import pytest
 
 from harness import MODEL, PATIENCE, Purser, free_port, new_key, wait_until
-from raw import START, STOP, STREAM_HEAD, Client, Vendor, answer, ask, message, serve, text_event
+from raw import BIG, START, STOP, STREAM_HEAD, Client, Vendor, answer, ask, message, serve, text_event
 from registries import lives_at, registry_file, routed, with_fields
 
 FIRST, SECOND, THIRD = ("anthropic-api", "claude-opus-4-7"), ("moonshot", "kimi-k2.6"), ("minimax", "MiniMax-M2.7")
 SETTLED, LOST = ("settled", "exact"), ("interrupted", "bound")
 SILENCE_S = max(1, int(PATIENCE))  # what is borne of the first vendor: longer than one of ours takes for an answer
-
-
-BIG = 12_000_000  # more than the kernel takes for a vendor that does not read
 
 
 def refuse(status, *headers, body=b'{"type":"error","error":{"type":"x","message":"no"}}'):
@@ -164,6 +163,12 @@ def test_a_connection_lost_before_all_of_the_call_was_sent_has_served_nothing(th
     check(rows_of(agent, 2), ("anthropic-api", "failed", "exact"), ("moonshot", *SETTLED))
 
 
+def test_a_vendor_may_have_served_a_call_whose_padding_it_did_not_wait_for(three, agent):
+    three.first.play = lambda call: call.reset()
+    assert agent.post(content=ask() + b" " * BIG).status_code == 200
+    check(rows_of(agent, 2), ("anthropic-api", *LOST), ("moonshot", *SETTLED))
+
+
 CHUNKED = b"HTTP/1.1 429 Sorry\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"a\":\r\n2\r\n1}\r\n0\r\n\r\n"
 
 
@@ -192,6 +197,28 @@ def test_a_kept_connection_that_died_meanwhile_is_not_used_twice(three, agent):
     assert states == [("anthropic-api", "interrupted"), ("anthropic-api", "settled"), ("moonshot", "settled")]
 
 
+@pytest.mark.parametrize("spoils", [
+    lambda call: call.send(answer(body=message(text="of another call"))),
+    lambda call: call.connection.shutdown(socket.SHUT_RDWR),
+], ids=["says more", "hangs up"])
+def test_a_kept_connection_on_which_something_came_meanwhile_is_not_used(three, agent, spoils):
+    """The worker sees the next call and what the vendor did at once, the call first."""
+    client = Client(agent).send()
+    assert client.answer()[0] == 200
+    (worker,) = three.purser.worker_pids()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        client.send()
+        spoils(three.first.calls[0])
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert client.answer()[2] == message()
+    assert three.seen() == [2, 0, 0]
+    assert len({call.connection for call in three.first.calls}) == 2
+    assert {(row["state"], row["certainty"]) for row in agent.wait_entries(2)} == {SETTLED}
+    client.leave()
+
+
 def test_a_vendor_that_keeps_silent_is_given_up_and_nobody_else_is_asked(three, agent):
     release = threading.Event()
     three.first.play = lambda call: (call.read(), release.wait(20 * PATIENCE), call.reset())
@@ -218,7 +245,8 @@ def test_a_vendor_that_falls_silent_in_mid_stream_is_cut_off(three, agent):
 def test_nothing_is_tried_again_after_the_first_byte(three, agent):
     three.first.play = lambda call: call.send_and_close(STREAM_HEAD, START)
     client = Client(agent).send()
-    assert client.head()[0] == 200
+    status, headers = client.head()
+    assert (status, client.body(headers)) == (200, START)  # to its end: who leaves before that has aborted the call
     client.leave()
     check(rows_of(agent, 1), ("anthropic-api", "interrupted", "estimated"))
     assert three.seen() == [1, 0, 0]

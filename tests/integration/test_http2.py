@@ -1,16 +1,18 @@
 """Clients that speak HTTP/2: many calls on one connection, left one by one, and what a reload does to them."""
 
+import contextlib
 import json
 import os
 import select
 import signal
 import socket
+import ssl
 import threading
 
 import pytest
 
 from harness import MODEL, PATIENCE, children, command_of, wait_until
-from raw import BOUND, START, STOP, STREAM_HEAD, Vendor, answer, ask, message, text_event
+from raw import BIG, BOUND, START, STOP, STREAM_HEAD, Client, Vendor, answer, ask, message, text_event
 from registries import lives_at, registry_file, with_fields
 from tls import H2Client, TlsPurser, make_certificate
 
@@ -80,6 +82,28 @@ def test_many_calls_on_one_connection_come_out_in_any_order(agent, sim, client):
         assert client.answer(numbers[n]).body == message(output=n + 1, text=f"answer {n}")
     rows = agent.wait_entries(40)
     assert sorted(row["output_tokens"] for row in rows) == list(range(1, 41))
+
+
+def test_a_client_of_tls_that_says_so_has_left(sim, draining):
+    """Its goodbye waits in the socket before the end: whoever looks there for nothing but the end sees no leaving."""
+    release = threading.Event()
+    sim.play = lambda call: (release.wait(20 * PATIENCE), call.reset())
+    draining.api("PATCH", "/org/budgets", {"exempt": True}, org=draining.default_org())
+    agent = draining.new_agent()
+    client = Client(agent)
+    client.socket = ssl.create_default_context(cafile=draining.cert).wrap_socket(client.socket, server_hostname="127.0.0.1")
+    client.send(body=ask("y" * BIG))
+    wait_until(lambda: sim.calls, "the head of the call to arrive")
+    client.socket.setblocking(False)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.socket.unwrap()
+    client.leave()
+    try:
+        (row,) = agent.wait_entries(1)
+        assert (row["state"], row["cost_nano_usd"]) == ("failed", 0)
+    finally:
+        release.set()
+        agent.stop()
 
 
 @pytest.fixture(params=["cancel", "drain"])

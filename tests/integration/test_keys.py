@@ -236,6 +236,10 @@ def test_a_platform_key_is_replaced_without_a_failed_call():
         assert purser.request("PATCH", f"/admin/platform/keys/{old_id}", {"weight": 2}).status_code == 404
         for weight in (0, 1001, "x", None):
             assert purser.request("PATCH", f"/admin/platform/keys/{left['id']}", {"weight": weight}).status_code == 400
+        # It goes into a line of a header: what cannot stand there was pasted wrongly, or means to add another line.
+        for value in ("sk-a\r\nx-other: b", "sk-a\nb", "sk-a b", "sk-a\x7f", "sk-\u00e9"):
+            refused = purser.request("POST", "/admin/platform/keys", {"provider": "anthropic-api", "value": value})
+            assert (refused.status_code, value in refused.text) == (400, False)
     finally:
         purser.stop()
         sim.stop()

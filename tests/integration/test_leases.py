@@ -1,6 +1,7 @@
 """Budgets of several nodes with calls of all sizes: a limit that is lowered, a call that another node corrects, alerts."""
 
 import concurrent.futures
+import contextlib
 import http.server
 import json
 import random
@@ -96,6 +97,21 @@ def test_a_limit_lowered_under_load_holds_for_both_nodes_together(nodes):
     wait_until(lambda: all(n.health().json()["recorder"]["used"] == 0 for n in (nodes.a, nodes.b)), "all to be booked")
     assert so_far * CENT < spent(nodes, agent) <= limit * CENT
     assert held(nodes, agent) <= limit * CENT
+
+
+def test_a_new_budget_pays_for_what_the_other_node_has_open(nodes):
+    agent = known_agent(nodes)
+    limit, small = 30 * CENT, ("sim: input=10 output=400", 400)  # a cent
+    agent.env = agent.env | {"ANTHROPIC_BASE_URL": nodes.b.url + "/api/v1/internal/llm/anthropic"}
+    with contextlib.ExitStack() as streams:
+        for _ in range(4):
+            streams.enter_context(agent.open_call("input=2000 " + "x" * 2500))  # a cent at least, three at most
+        nodes.a.api("PUT", "/org/budgets/total", {"limit": limit // CENT}, org=agent.org)
+        wait_until(lambda: call(nodes.a, agent, *small) and spent(nodes, agent) > limit // 2, "most of the limit to be spent")
+        storm(nodes, agent, [small] * 40)
+    wait_until(lambda: all(n.health().json()["recorder"]["used"] == 0 for n in (nodes.a, nodes.b)), "all to be booked")
+    assert limit // 2 < spent(nodes, agent) <= limit
+    wait_until(lambda: held(nodes, agent) <= limit, "no more to be leased than there is")
 
 
 def test_what_one_node_corrects_another_may_spend_again(nodes):

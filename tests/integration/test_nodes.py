@@ -1,13 +1,15 @@
 """Two nodes on one PostgreSQL: budgets in shares, wishes that travel, one node per id, events at once."""
 
 import concurrent.futures
+import os
 import shutil
+import signal
 import time
 
 import httpx
 import pytest
 
-from harness import MODEL, PATIENCE, PROGRAM, Nodes, Process, free_port, make_folder, wait_until
+from harness import MODEL, PATIENCE, PROGRAM, Nodes, Process, command_of, free_port, make_folder, wait_until
 
 LOOK_S = 2  # how often a node looks for what no notice told it
 
@@ -135,3 +137,33 @@ def test_a_node_that_is_gone_for_good_is_given_up(nodes):
     wait_until(lambda: held(own) == limit and held(lost) == 0, "all of the budget to be here")
     assert nodes.a.cli("node", "forget", lost, check=False).returncode == 1
     nodes.b = nodes.new_b()
+
+
+def test_a_node_that_was_given_up_and_comes_back_leaves_its_former_agents_alone(nodes):
+    """It was cut off, not gone: the end of what still runs there is nobody's news, nor is its own."""
+    nodes.b.stop()
+    nodes.b = nodes.start_b("--on-shutdown", "stop")
+    org = nodes.a.new_org()
+    made = [ask(nodes, "POST", "/workspaces", org, {
+        "name": f"twin {n}", "model": MODEL, "restart": "on-failure", "command": [
+            "sh", "-c", "echo $$ > pid; exec sleep 600"]}).json()["id"] for n in range(2)]
+    status = lambda id: nodes.a.api("GET", f"/workspaces/{id}", org=org)["status"]
+    pid = lambda node, id: node.home(id) and (node.home(id) / "pid").exists() and (node.home(id) / "pid").read_text()
+    state = lambda: [(status(id), pid(nodes.a, id), [
+        e["type"] for e in nodes.a.api("GET", f"/workspaces/{id}/events", org=org)["events"]]) for id in made] + [
+        nodes.sql(f"SELECT COUNT(*) FROM tokens WHERE org_id = '{org}' AND kind = 'usage' AND revoked_ms = 0")]
+    wait_until(lambda: all(status(id) == "online" for id in made), "the agents to be online")
+    lost = nodes.sql(f"SELECT node_id FROM workspaces WHERE id = '{made[0]}'")
+    former, purserd = [int(pid(nodes.b, id)) for id in made], nodes.b.purserd_pid()
+    os.kill(purserd, signal.SIGSTOP)
+    nodes.sql(f"UPDATE nodes SET last_seen_ms = 0 WHERE id = '{lost}'")
+    nodes.a.cli("node", "forget", lost)
+    os.kill(purserd, signal.SIGCONT)
+    wait_until(lambda: all(pid(nodes.a, id) and status(id) == "online" for id in made), "the agents to be started here")
+    before = state()
+    os.kill(former[0], signal.SIGKILL)
+    wait_until(lambda: "another node has taken this workspace over" in nodes.b.log(), "the end to be noticed")
+    assert state() == before and "sleep" in command_of(former[1])
+    nodes.b.stop()
+    assert state() == before and "sleep" not in command_of(former[1])
+    nodes.b = nodes.start_b()

@@ -1,6 +1,8 @@
 """TLS on both sides: a vendor that cannot prove its name gets no call, and clients may speak TLS and HTTP/2."""
 
 import contextlib
+import json
+import os
 import socket
 import ssl
 import threading
@@ -9,7 +11,10 @@ import httpx
 import pytest
 
 from harness import MODEL, Purser, Sim, new_key, wait_until
+from raw import START, STOP, STREAM_HEAD, Client, Vendor, answer, ask, message, serve
 from tls import make_certificate
+
+STREAM_BYTES = 2048  # of the buffer a stream is read through
 
 BODY = {"model": MODEL, "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
 
@@ -71,3 +76,68 @@ def test_clients_are_served_over_tls(certificate):
     finally:
         purser.stop()
         sim.stop()
+
+
+class TrustedVendor(Vendor):
+    """Speaks TLS; the purser beside it trusts its certificate."""
+
+    def __init__(self, certificate, *providers):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(*certificate)
+        super().__init__(*providers)
+        self.url = f"https://localhost:{self.listener.getsockname()[1]}"
+
+    def _serve(self, connection):
+        with contextlib.suppress(OSError):
+            super()._serve(self.context.wrap_socket(connection, server_side=True))
+
+
+class TrustingPurser(Purser):
+    """Sees, in place of the machine's authorities, one certificate."""
+
+    def __init__(self, vendor, certificate):
+        self.authority = certificate[0]
+        super().__init__(vendor, flags=["--worker-processes", "1"])
+
+    def argv(self):
+        return ["unshare", "--mount", "sh", "-ec", 'mount --bind "$0" "$1"; shift; exec "$@"',
+                self.authority, ssl.get_default_verify_paths().openssl_cafile, *super().argv()]
+
+
+def padded(n):
+    """The end of a stream in chunks: so many bytes."""
+    end = b"%x\r\n%s\r\n0\r\n\r\n" % (len(STOP), STOP)
+    rest = n - len(end) - len(b"3e8\r\n\r\n")
+    assert 0x100 <= rest < 0x1000
+    return b"%03x\r\n:%s\n\n\r\n" % (rest, b"." * (rest - 3)) + end
+
+
+@pytest.mark.parametrize("tls", [
+    pytest.param(True, marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root can replace the authorities")), False,
+], ids=["over TLS", "in plain text"])
+def test_what_a_vendor_says_behind_its_answer_is_nobodys(certificate, tls):
+    """The gateway reads just to the answer's end: what is left over must not wait for the connection's next call."""
+    vendor = TrustedVendor(certificate) if tls else Vendor()
+    purser = TrustingPurser(vendor, certificate) if tls else Purser(vendor, flags=["--worker-processes", "1"])
+    try:
+        agent, go_on = purser.new_agent(), threading.Event()
+        chunk = b"%x\r\n%s\r\n" % (len(START), START)
+
+        def leave_something(call):
+            call.read()
+            call.send(STREAM_HEAD.replace(b"Connection: close", b"Transfer-Encoding: chunked"), chunk)
+            go_on.wait(20)
+            call.send(padded(STREAM_BYTES), answer(body=message(text="of the first call")))
+
+        vendor.play = leave_something
+        client = Client(agent).send()
+        status, headers = client.head()
+        assert (status, client.file.read(len(chunk))) == (200, chunk)
+        vendor.play = serve
+        go_on.set()
+        assert client.body(headers).endswith(STOP)
+        assert agent.post(json.loads(ask())).content == message()
+        assert len({call.connection for call in vendor.calls}) == 2
+    finally:
+        purser.stop()
+        vendor.stop()

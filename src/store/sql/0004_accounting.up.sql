@@ -24,7 +24,8 @@ CREATE TABLE budget_exemptions (
 
 -- Which part of a budget each node may commit by itself in any period (held_nano): together never
 -- more than the limit. spent_nano: what it has settled in period_number. wanted_ms: when it last
--- asked for more than there was; 0: it has enough. budget_id is the org's id for the default budget.
+-- asked for more than there was; 0: it has enough; -1: it has not asked for any yet, and holds what
+-- the others know that it has spent. budget_id is the org's id for the default budget.
 CREATE TABLE budget_leases (
     budget_id {TEXT} NOT NULL,
     node_id {TEXT} NOT NULL,

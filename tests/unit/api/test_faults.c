@@ -49,7 +49,7 @@ struct row {
     }
 #define MAKE_KEY                                                                                   \
     {                                                                                              \
-        "PUT", "/admin/platform/keys/anthropic-api", "{\"value\":\"platform %d\"}"                 \
+        "PUT", "/admin/platform/keys/anthropic-api", "{\"value\":\"platform-%d\"}"                 \
     }
 #define MAKE_EXTERNAL                                                                              \
     {                                                                                              \
@@ -140,7 +140,7 @@ static const struct row rows[] = {
     {"PUT /admin/platform/keys/:provider", {{0}}, MAKE_KEY},
     {"POST /admin/platform/keys", {MAKE_KEY},
         {"POST", "/admin/platform/keys",
-            "{\"provider\":\"anthropic-api\",\"value\":\"second %d\",\"weight\":2}"}},
+            "{\"provider\":\"anthropic-api\",\"value\":\"second-%d\",\"weight\":2}"}},
     {"PATCH /admin/platform/keys/:provider", {MAKE_KEY},
         {"PATCH", "/admin/platform/keys/%1", "{\"weight\":7}"}},
     {"DELETE /admin/platform/keys/:provider", {MAKE_KEY},

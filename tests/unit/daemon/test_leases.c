@@ -49,6 +49,9 @@ __wrap_clock_monotonic_ms(void)
     return now_ms;
 }
 
+/* What a gateway could spend of while the store was asked: calls do not wait for that. */
+static int64_t lowest_while_asked;
+
 /* What the store is told must hold while it is asked: the gateway goes on meanwhile. */
 enum err __real_budget_lease_settle(struct store_tx *tx, const struct budget_lease_ask *ask,
     int64_t *ret_held, int64_t *ret_elsewhere, struct error *err);
@@ -63,6 +66,8 @@ __wrap_budget_lease_settle(struct store_tx *tx, const struct budget_lease_ask *a
         if (!id_equal(nodes[i].id, store_tx_node(tx)))
             continue;
         assert_true(atomic_load(&nodes[i].slot.lease_nano) <= ask->lease);
+        if (atomic_load(&nodes[i].slot.lease_nano) < lowest_while_asked)
+            lowest_while_asked = atomic_load(&nodes[i].slot.lease_nano);
         assert_true(budget_committed(&nodes[i].slot, ask->now_ms) <= ask->committed);
     }
     return __real_budget_lease_settle(tx, ask, ret_held, ret_elsewhere, err);
@@ -465,9 +470,52 @@ another_purserd_goes_on_with_what_the_gateway_has(void **state)
         look_a_second_later();
     node_down(&nodes[A]);
     node_up(&nodes[A]);
+    lowest_while_asked = INT64_MAX;
     assert_int_equal(held(&nodes[A]), 900 + LIMIT / 8);
     look_a_second_later();
     assert_int_equal(held(&nodes[A]), 900 + LIMIT / 8);
+    assert_true(lowest_while_asked >= 900 + LIMIT / 8);
+}
+
+/* Its call is open and the rest too little to give back unasked: only the first look mends it. */
+static void
+what_another_purserd_finds_is_given_up_where_it_stands_no_longer(void **state)
+{
+    uint16_t tag;
+
+    node_up(&nodes[A]);
+    look(&nodes[A]);
+    assert_int_equal(reserve(&nodes[A], 6500, &tag), BUDGET_FITS);
+    node_down(&nodes[A]);
+    node_up(&nodes[B]);
+    sql("UPDATE budget_leases SET held_nano = 6500");
+    look(&nodes[B]);
+    assert_int_equal(held(&nodes[B]), LIMIT / 8);
+    node_up(&nodes[A]);
+    look(&nodes[A]);
+    assert_true(held(&nodes[A]) <= LIMIT - LIMIT / 8);
+}
+
+static void
+parts_that_fit_a_limit_no_longer_are_given_up_by_another_purserd(void **state)
+{
+    for (int i = A; i <= B; i++) {
+        node_up(&nodes[i]);
+        look(&nodes[i]);
+    }
+    sql("UPDATE budget_leases SET held_nano = 4000");
+    for (int i = A; i <= B; i++) {
+        budget_set_lease(&nodes[i].slot, 4000);
+        assert_int_equal(spend(&nodes[i], 3500), BUDGET_FITS);
+        node_down(&nodes[i]);
+    }
+    budget.limit_nano_usd = 7500;
+    for (int i = A; i <= B; i++) {
+        atomic_store(&nodes[i].slot.limit_nano, 7500);
+        node_up(&nodes[i]);
+        look(&nodes[i]);
+    }
+    assert_true(held(&nodes[A]) + held(&nodes[B]) <= 7500);
 }
 
 static void
@@ -486,6 +534,52 @@ a_node_that_slept_too_long_has_lost_its_leases(void **state)
     assert_int_equal(held(&nodes[A]), LIMIT);
     look(&nodes[B]);
     assert_int_equal(held(&nodes[B]), 0);
+}
+
+/* What a gateway spends before it knows that there is a budget. */
+static void
+spend_unasked(struct node *n, int64_t amount)
+{
+    assert_true(budget_set(&n->slot, budget_look(&n->slot), now_ms, amount, amount));
+}
+
+static void
+a_new_budget_is_not_one_nodes_before_all_have_told_what_they_spent(void **state)
+{
+    node_up(&nodes[A]);
+    store->node = nodes[A].id;
+    leases_begin(nodes[A].leases);
+    node_up(&nodes[B]); /* A thinks for another second that it is alone */
+    look(&nodes[A]);
+    assert_int_equal(held(&nodes[A]), LIMIT / 8);
+    spend_unasked(&nodes[B], 3500);
+    (void)spend(&nodes[A], LIMIT / 8);
+    assert_int_equal(spend(&nodes[A], 500), BUDGET_BUSY);
+    at(now_ms + 500);
+    look(&nodes[A]);
+    assert_int_equal(held(&nodes[A]), LIMIT / 8);
+    look(&nodes[B]);
+    look_a_second_later();
+    assert_true(held(&nodes[A]) + held(&nodes[B]) <= LIMIT);
+    for (int i = 0; i < 4; i++)
+        look_a_second_later();
+    assert_int_equal(spend(&nodes[A], 500), BUDGET_FITS);
+}
+
+/* Its clock may be wrong: nobody waits for it for ever. */
+static void
+a_node_that_never_tells_is_not_waited_for_for_ever(void **state)
+{
+    node_up(&nodes[A]);
+    node_up(&nodes[B]);
+    for (int i = 0; i < 18; i++) {
+        at(now_ms + 1000);
+        seen(&nodes[B]);
+        look(&nodes[A]);
+        if (i < 14)
+            assert_int_equal(spend(&nodes[A], LIMIT), BUDGET_BUSY);
+    }
+    assert_int_equal(spend(&nodes[A], LIMIT), BUDGET_FITS);
 }
 
 /* --- whatever happens ------------------------------------------------------------------------- */
@@ -601,7 +695,11 @@ main(void)
         LEASES_TEST(a_wrong_clock_is_as_a_store_that_is_away),
         LEASES_TEST(what_a_dead_node_held_is_kept_for_it_and_the_rest_can_be_had),
         LEASES_TEST(another_purserd_goes_on_with_what_the_gateway_has),
+        LEASES_TEST(what_another_purserd_finds_is_given_up_where_it_stands_no_longer),
+        LEASES_TEST(parts_that_fit_a_limit_no_longer_are_given_up_by_another_purserd),
         LEASES_TEST(a_node_that_slept_too_long_has_lost_its_leases),
+        LEASES_TEST(a_new_budget_is_not_one_nodes_before_all_have_told_what_they_spent),
+        LEASES_TEST(a_node_that_never_tells_is_not_waited_for_for_ever),
         LEASES_TEST(no_period_ever_has_more_than_the_limit),
     };
     int failed;

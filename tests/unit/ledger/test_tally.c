@@ -119,13 +119,14 @@ book(uint32_t slot)
     recorder_slot_free(&recorder, slot);
 }
 
-static bool
+static enum tally_outcome
 tally(void)
 {
-    bool done = false;
+    enum tally_outcome outcome = TALLY_DONE;
 
-    assert_int_equal(tally_budget(store, &recorder, &counters, &budget, BUDGET, &done, &e), ERR_OK);
-    return done;
+    assert_int_equal(
+        tally_budget(store, &recorder, &counters, &budget, BUDGET, &outcome, &e), ERR_OK);
+    return outcome;
 }
 
 static void
@@ -146,10 +147,10 @@ booked_done_and_open_calls_are_added_up(void **state)
     open_call(2, RECORDER_RESERVED, 99);
     end_call(2, RECORDER_SETTLED, 40);
     open_call(3, RECORDER_RESERVED, 99);
-    assert_true(tally());
+    assert_int_equal(tally(), TALLY_DONE);
     check_sums(340, 1340);
     /* What is there already is found again, not added. */
-    assert_true(tally());
+    assert_int_equal(tally(), TALLY_DONE);
     check_sums(340, 1340);
 }
 
@@ -161,11 +162,11 @@ a_call_that_is_just_counting_makes_it_try_later(void **state)
 
     for (size_t i = 0; i < sizeof(unsure) / sizeof(unsure[0]); i++) {
         open_call(4, unsure[i], 99);
-        assert_false(tally());
+        assert_int_equal(tally(), TALLY_FAILED);
         check_sums(0, 0);
     }
     recorder_slot_free(&recorder, 4);
-    assert_true(tally());
+    assert_int_equal(tally(), TALLY_DONE);
 }
 
 static void
@@ -173,9 +174,9 @@ a_dead_workers_call_is_left_to_the_drain_first(void **state)
 {
     open_call(5, RECORDER_RESERVED, 99);
     end_call(5, RECORDER_RESERVED, 70);
-    assert_false(tally());
+    assert_int_equal(tally(), TALLY_FAILED);
     recorder_slot_mark(&recorder, 5, RECORDER_SETTLED);
-    assert_true(tally());
+    assert_int_equal(tally(), TALLY_DONE);
     check_sums(70, 70);
 }
 
@@ -185,11 +186,37 @@ a_call_of_lost_counters_holds_its_bound_until_it_is_booked(void **state)
     open_call(6, RECORDER_RESERVED, 98);
     open_call(7, RECORDER_RESERVED, 98);
     end_call(7, RECORDER_RESERVED, 25);
-    assert_true(tally());
+    assert_int_equal(tally(), TALLY_AGAIN);
     check_sums(25, 1025);
     end_call(6, RECORDER_RESERVED, 30);
-    assert_true(tally());
+    assert_int_equal(tally(), TALLY_DONE);
     check_sums(55, 55);
+}
+
+/* Its token named no budget yet. */
+static void
+open_stranger(uint32_t slot, enum recorder_counted counted)
+{
+    uint32_t serial = atomic_load(&counters.budgets[BUDGET].serial);
+
+    atomic_store(&counters.budgets[BUDGET].serial, serial + 1);
+    open_call(slot, counted, 99);
+    atomic_store(&counters.budgets[BUDGET].serial, serial);
+}
+
+static void
+a_call_that_began_before_the_budget_holds_its_bound_until_it_ends(void **state)
+{
+    open_stranger(6, RECORDER_INTENT);
+    open_stranger(7, RECORDER_RESERVED);
+    assert_int_equal(tally(), TALLY_AGAIN);
+    check_sums(0, 2000);
+    recorder_slot_free(&recorder, 6);
+    assert_int_equal(tally(), TALLY_AGAIN);
+    check_sums(0, 1000);
+    end_call(7, RECORDER_SETTLED, 30);
+    assert_int_equal(tally(), TALLY_DONE);
+    check_sums(30, 30);
 }
 
 /* It reserved when another worker had begun the new period already. */
@@ -206,7 +233,7 @@ an_open_call_counts_in_the_period_in_which_it_reserved(void **state)
         &(struct recorder_progress){.counted = RECORDER_RESERVED,
             .reserved_nano = 800,
             .budget_tags = {budget_tag(BUDGET_MONTH, now)}});
-    assert_true(tally());
+    assert_int_equal(tally(), TALLY_DONE);
     check_sums(0, 800);
 }
 
@@ -220,7 +247,7 @@ calls_of_others_do_not_count(void **state)
     end_call(8, RECORDER_SETTLED, 500);
     open_call(9, RECORDER_RESERVED, 98);
     budget.org = org;
-    assert_true(tally());
+    assert_int_equal(tally(), TALLY_DONE);
     check_sums(0, 0);
 }
 
@@ -251,6 +278,8 @@ main(void)
             a_dead_workers_call_is_left_to_the_drain_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             a_call_of_lost_counters_holds_its_bound_until_it_is_booked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_call_that_began_before_the_budget_holds_its_bound_until_it_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             an_open_call_counts_in_the_period_in_which_it_reserved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(calls_of_others_do_not_count, set_up, tear_down),

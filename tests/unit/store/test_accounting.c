@@ -240,6 +240,17 @@ TX_TEST(only_heads_that_moved_are_due_and_numbers_have_no_gap)
     assert_int_equal(rows[0].seq, 2);
 }
 
+TX_TEST(a_head_that_is_no_hash_does_not_keep_other_heads_from_being_signed)
+{
+    crypto_sign_keypair(public_key, secret_key);
+    book(tx, 1, 401);
+    book(tx, 2, 402);
+    exec_sql(tx,
+        "UPDATE heads SET hash = canonical FROM ledger WHERE ledger.org_id = heads.org_id AND"
+        " ledger.workspace_id LIKE (SELECT MIN(id) FROM workspaces)");
+    sign_due(tx, 1);
+}
+
 TX_TEST(what_checkpoints_saw_and_is_not_there_any_more_is_told)
 {
     static const struct {
@@ -290,6 +301,7 @@ main(void)
         STORE_TEST(limits_are_put_replaced_and_removed),
         STORE_TEST(sums_are_grouped_by_any_two_properties),
         STORE_TEST(only_heads_that_moved_are_due_and_numbers_have_no_gap),
+        STORE_TEST(a_head_that_is_no_hash_does_not_keep_other_heads_from_being_signed),
         STORE_TEST(what_checkpoints_saw_and_is_not_there_any_more_is_told),
         STORE_TEST(a_checkpoint_that_is_missing_among_others_is_told),
     };

@@ -34,6 +34,7 @@ static void
 seed_nodes(struct store_tx *tx)
 {
     OK(budget_row_put(tx, &budget, &e));
+    exec_sql(tx, "UPDATE nodes SET last_seen_ms = 0"); /* of who opened it: none of ours */
     for (int node = A; node <= C; node++) {
         struct query q = query_start(tx,
             "INSERT INTO nodes (id, created_ms, last_seen_ms, leases_until_ms) VALUES ($1, 1, $2, "
@@ -89,6 +90,7 @@ at(struct store_tx *tx, int64_t ms)
 struct asks {
     int64_t lease, committed, settled, wished;
     bool wanted;
+    int64_t recent_ms;
 };
 
 static int64_t elsewhere;
@@ -97,7 +99,7 @@ static int64_t
 settle(struct store_tx *tx, int node, struct asks x)
 {
     const struct budget_lease_ask ask = {
-        &budget, here_ms, x.lease, x.committed, x.settled, x.wished, x.wanted};
+        &budget, here_ms, x.lease, x.committed, x.settled, x.wished, x.wanted, x.recent_ms};
     int64_t held = -1;
 
     store->node = id_of(node);
@@ -308,6 +310,53 @@ TX_TEST(a_new_budget_knows_what_each_node_had_spent_before_it)
     assert_int_equal(elsewhere, 120);
 }
 
+TX_TEST(no_node_gets_much_of_it_before_those_seen_lately_have_told_what_they_spent)
+{
+    const struct asks much = {.wished = LIMIT, .recent_ms = 15000};
+
+    at(tx, noon);
+    book(tx, B, 402, LEDGER_CALL, 100);
+    assert_int_equal(settle(tx, A, much), LIMIT / BUDGET_LEASE_SHARE);
+    /* That B has booked something is not all of it. */
+    (void)settle(tx, C, (struct asks){.wished = 0});
+    assert_int_equal(settle(tx, A, much), LIMIT / BUDGET_LEASE_SHARE);
+    (void)settle(tx, B, (struct asks){.committed = 340, .settled = 100});
+    assert_int_equal(settle(tx, A, much), 660);
+}
+
+TX_TEST(who_was_not_seen_lately_is_not_waited_for)
+{
+    at(tx, noon + 16000);
+    assert_int_equal(settle(tx, A, (struct asks){.wished = LIMIT, .recent_ms = 15000}), LIMIT);
+}
+
+TX_TEST(what_was_told_before_a_budget_only_warned_is_told_anew)
+{
+    const struct asks much = {.wished = LIMIT, .recent_ms = 15000};
+    struct query q = query_start(tx, "SELECT id FROM budgets");
+
+    assert_true(query_row(&q));
+    budget.id = query_get_id(&q);
+    OK(query_end(&q, &e));
+    at(tx, noon);
+    for (int node = B; node <= C; node++)
+        (void)settle(tx, node, (struct asks){.wished = 0});
+    assert_int_equal(settle(tx, A, much), LIMIT);
+    OK(budget_row_put(tx, &budget, &e));
+    assert_int_equal(held_in_all(tx), LIMIT);
+    budget.hard = false;
+    OK(budget_row_put(tx, &budget, &e));
+    budget.hard = true;
+    OK(budget_row_put(tx, &budget, &e));
+    /* Nothing of what the others have booked since is had twice, even when they never tell. */
+    book(tx, B, 402, LEDGER_CALL, 910);
+    assert_int_equal(settle(tx, A, (struct asks){.wished = LIMIT}), 90);
+    assert_int_equal(settle(tx, A, much), 90);
+    (void)settle(tx, B, (struct asks){.committed = 800, .settled = 800});
+    (void)settle(tx, C, (struct asks){.wished = 0});
+    assert_int_equal(settle(tx, A, much), 200);
+}
+
 TX_TEST(a_correction_gives_back_to_the_node_that_made_the_call)
 {
     book(tx, A, 401, LEDGER_CALL, 900);
@@ -408,6 +457,9 @@ main(void)
         LEASE_TEST(what_others_have_settled_counts_in_its_period_only),
         LEASE_TEST(a_clock_that_is_wrong_gets_nothing),
         LEASE_TEST(a_new_budget_knows_what_each_node_had_spent_before_it),
+        LEASE_TEST(no_node_gets_much_of_it_before_those_seen_lately_have_told_what_they_spent),
+        LEASE_TEST(who_was_not_seen_lately_is_not_waited_for),
+        LEASE_TEST(what_was_told_before_a_budget_only_warned_is_told_anew),
         LEASE_TEST(a_correction_gives_back_to_the_node_that_made_the_call),
         LEASE_TEST(a_budget_in_total_counts_what_was_removed_for_its_age),
         LEASE_TEST(two_that_take_the_last_piece_at_once_get_it_once),

@@ -166,6 +166,50 @@ a_failure_anywhere_books_nothing(void **state)
     assert_true(seen().valid);
 }
 
+static const char *tamper;
+
+static void
+tamper_with_heads(struct store_tx *tx)
+{
+    exec_sql(tx, tamper);
+}
+
+/*
+ * Somebody wrote into the heads: the calls of this org and of all others are booked nevertheless, and
+ * the break shows.
+ */
+static void
+a_head_that_is_not_the_end_of_its_chain_stops_nobody(void **state)
+{
+    static const char *const tampers[] = {"DELETE FROM heads", "UPDATE heads SET seq = seq - 2",
+        "UPDATE heads SET hash = prev_hash FROM ledger WHERE ledger.org_id = heads.org_id",
+        "UPDATE heads SET hash = canonical FROM ledger WHERE ledger.org_id = heads.org_id"};
+
+    for (size_t i = 0; i < sizeof(tampers) / sizeof(tampers[0]); i++) {
+        enum err err;
+
+        make(3, 1);
+        for (int k = 0; k < 3; k++)
+            entries[k].attempt = 100 + (uint32_t)i;
+        OK(book(0, 3, true));
+        tamper = tampers[i];
+        in_tx(tamper_with_heads);
+        make(4, 2); /* orgs 1 and 2 by turns */
+        for (int k = 0; k < 4; k++)
+            entries[k].attempt = 200 + (uint32_t)i;
+        err = book(0, 4, false);
+        assert_true(err == ERR_OK || err == ERR_CONFLICT);
+        if (err == ERR_CONFLICT) {
+            make(4, 2);
+            for (int k = 0; k < 4; k++)
+                entries[k].attempt = 200 + (uint32_t)i;
+            OK(book(0, 4, true));
+        }
+        assert_int_equal(seen().rows, 7 * (i + 1));
+        assert_false(seen().valid);
+    }
+}
+
 static int lost;
 
 /* The server goes while statements are on their way to it. */
@@ -204,6 +248,7 @@ main(void)
         STORE_TEST(one_that_is_there_is_a_conflict_and_books_nothing),
         STORE_TEST(only_what_is_missing_is_booked_when_some_may_be_there),
         STORE_TEST(a_failure_anywhere_books_nothing),
+        STORE_TEST(a_head_that_is_not_the_end_of_its_chain_stops_nobody),
         STORE_TEST(a_connection_lost_on_the_way_is_made_anew_and_all_is_booked_once),
     };
 

@@ -162,6 +162,46 @@ what_could_not_be_done_is_told_again(void **state)
     store_watch_stop(w);
 }
 
+static bool is_known;
+
+static void
+look_for_node(struct store_tx *tx)
+{
+    struct query q = query_start(tx, "SELECT 1 FROM nodes WHERE id = $1");
+
+    query_id(&q, store_node(other));
+    is_known = query_row(&q);
+    OK(query_end(&q, &e));
+}
+
+static void
+give_up_one(struct store_tx *tx)
+{
+    struct query q = query_start(tx, "DELETE FROM nodes WHERE id = $1");
+
+    query_id(&q, store_node(other));
+    OK(query_run(&q, &e));
+}
+
+/* Others had thought that it was gone. */
+static void
+a_node_that_was_given_up_and_lives_is_known_again(void **state)
+{
+    const struct store_watch_options o = {.poll_ms = POLL_MS, .fn = hear};
+    struct store_watch *w;
+    int64_t from = clock_monotonic_ms();
+
+    if (store_is_file)
+        return; /* both are one node */
+    in_tx(give_up_one);
+    store_watch_start(other, &o, &w);
+    while (!is_known) {
+        assert_true(clock_monotonic_ms() - from < 10000);
+        in_read(look_for_node);
+    }
+    store_watch_stop(w);
+}
+
 static enum err
 then_fail(struct store_tx *tx, void *ctx, struct error *err)
 {
@@ -303,6 +343,7 @@ main(void)
         WATCH_TEST(another_store_s_change_is_told),
         WATCH_TEST(what_no_notice_told_is_found_by_looking),
         WATCH_TEST(what_could_not_be_done_is_told_again),
+        WATCH_TEST(a_node_that_was_given_up_and_lives_is_known_again),
         WATCH_TEST(own_changes_are_not_told_where_notices_say_whose_they_are),
         WATCH_TEST(changes_are_told_after_the_connection_was_lost),
         WATCH_TEST(a_watch_says_that_its_node_lives),
