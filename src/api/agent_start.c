@@ -4,6 +4,7 @@
 #include "api/handout.h"
 #include "api/launch_hints.h"
 #include "api/verify.h"
+#include "api/wish.h"
 #include "api/family.h"
 #include "api/move.h"
 #include "store/event_row.h"
@@ -154,6 +155,17 @@ agent_may_start(struct api *a, struct arena *arena, const struct agent_request *
     return store_read(a->o.store, permission_tx, &p, e);
 }
 
+/* This node may have been given up meanwhile, and its workspaces with it. */
+static enum err
+still_ours_tx(struct store_tx *tx, struct start *s, struct error *e)
+{
+    struct workspace_row w;
+    enum err code = workspace_row_get(tx, s->request->org, s->request->workspace, s->arena, &w, e);
+
+    return code == ERR_OK && wish_is_elsewhere(s->api, &w) ? wish_ask_there(&w, "a start", e)
+                                                           : code;
+}
+
 /*
  * The intent, durable before any effect: decision record, tokens, row on its way. Whether it may be
  * started is asked once more: another node, or a pause of one above it, may have come since.
@@ -173,6 +185,8 @@ intent_tx(struct store_tx *tx, void *ctx, struct error *e)
                 json_str(s->gathered.workspace.runtime), "start", json_id(s->id)))};
     enum err code = org_row_check_active(tx, q->org, e);
 
+    if (code == ERR_OK)
+        code = still_ours_tx(tx, s, e);
     if (code == ERR_OK)
         code = agent_may_start_tx(tx, s->arena, q, e);
     if (code == ERR_OK)

@@ -3,6 +3,8 @@
 
 #include "api/agent.h"
 #include "api/restart.h"
+#include "store/impl.h"
+#include "store/query.h"
 
 #include "unit.h"
 
@@ -245,6 +247,20 @@ static struct {
     struct workspace_life life;
 } meanwhile;
 
+static enum err
+given_up_tx(struct store_tx *tx, void *ctx, struct error *e)
+{
+    struct query q = query_start(tx,
+        "INSERT INTO nodes (id, created_ms, last_seen_ms) VALUES "
+        "('00000000-0000-7000-8000-000000000001', 0, 0)");
+    enum err code = query_run(&q, e);
+
+    if (code != ERR_OK)
+        return code;
+    q = query_start(tx, "UPDATE workspaces SET node_id = '00000000-0000-7000-8000-000000000001'");
+    return query_run(&q, e);
+}
+
 static void
 write_meanwhile(void)
 {
@@ -288,6 +304,37 @@ a_pause_that_comes_while_a_start_is_planned_holds(void **state)
         write_then(w, top, WORKSPACE_DESIRED_STOPPED, WORKSPACE_STOPPED);
         write_meanwhile();
     }
+}
+
+/* As when this machine slept so long that it was given up, and wakes in the middle of a start. */
+static void
+give_this_node_up(void)
+{
+    static struct db_driver shared;
+    struct store *store = meanwhile.world->store;
+
+    shared = *store->driver;
+    shared.listen_sql = "";
+    store->driver = &shared;
+    assert_int_equal(store_tx(store, given_up_tx, NULL, &(struct error){0}), ERR_OK);
+}
+
+static void
+a_start_on_a_node_that_was_given_up_meanwhile_is_none(void **state)
+{
+    struct world *w = *state;
+    char id[ID_TEXT_BYTES];
+    AUTO_ANSWER struct answer start = {0};
+    AUTO(look_done) struct look seen = {0};
+
+    make_workspace(w, PLATFORM_MODEL, id);
+    meanwhile.world = w;
+    stand_in.on_plan = give_this_node_up;
+    start = ask(w, "POST", path_of(id, "/start"), NULL);
+    assert_answer(start, 409, "CONFLICT");
+    assert_int_equal(stand_in.launched, 0);
+    seen = look(w, id);
+    assert_int_equal(seen.live_tokens, 0);
 }
 
 static void
@@ -370,6 +417,7 @@ main(void)
         WORLD_TEST(an_automatic_start_waits_for_the_gateway),
         WORLD_TEST(a_pause_takes_those_below_along_and_a_resume_brings_them_back),
         WORLD_TEST(a_pause_that_comes_while_a_start_is_planned_holds),
+        WORLD_TEST(a_start_on_a_node_that_was_given_up_meanwhile_is_none),
         WORLD_TEST(a_pause_takes_along_who_was_started_meanwhile),
         WORLD_TEST(a_stop_that_comes_meanwhile_is_not_undone),
         WORLD_TEST(a_restart_that_is_due_outlives_an_outage_of_the_store),
