@@ -25,14 +25,13 @@ static const struct {
 };
 
 struct stop {
-    const struct api *api;
+    struct api *api;
     struct arena *arena;
     struct id org, workspace;
     enum stop_kind kind;
     const struct agent_request *restart; /* of STOP_RESTART: what comes after it */
     int64_t now_ms;
     bool elsewhere; /* we were given up: row and tokens are of another node's agent */
-    struct agent_revoked revoked;
 };
 
 /* A stop or a pause that another node was asked for meanwhile is not undone: it is wanted, too. */
@@ -69,7 +68,7 @@ settled_tx(struct store_tx *tx, void *ctx, struct error *e)
         .event = stop_kinds[s->kind].event,
         .due_ms = s->now_ms};
     enum err code =
-        agent_tokens_revoke_tx(tx, s->arena, s->org, s->workspace, (struct id){0}, &s->revoked, e);
+        agent_tokens_revoke_tx(s->api, tx, s->arena, s->org, s->workspace, (struct id){0}, e);
 
     if (s->kind == STOP_DRAIN)
         m.details = STR("{\"reason\":\"shutdown\"}");
@@ -113,10 +112,7 @@ stop_locked(struct api *a, struct arena *arena, struct id org, struct id workspa
     }
     if (s.elsewhere)
         return ERR_OK;
-    code = store_tx(a->o.store, settled_tx, &s, e);
-    if (code == ERR_OK)
-        agent_tokens_revoked(a, &s.revoked);
-    return code;
+    return store_tx(a->o.store, settled_tx, &s, e);
 }
 
 /* One that stops with an answer, in the workspace's turn. */

@@ -105,14 +105,12 @@ void agent_runs_free(struct api *a);
 /* From the launcher: there is an agent, or about to be. */
 bool agent_runs(struct api *a, struct id workspace);
 
-/* Revokes the tokens that are bound to a start of a workspace: to one, or (start zero) to any. */
-struct agent_revoked {
-    struct token_row *tokens; /* the usage tokens among them */
-    size_t n;
-};
-enum err agent_tokens_revoke_tx(struct store_tx *tx, struct arena *arena, struct id org,
-    struct id workspace, struct id start, struct agent_revoked *ret, struct error *e) MUST_CHECK;
-/* Tells the gateway, after the transaction is through. */
-void agent_tokens_revoked(struct api *a, const struct agent_revoked *r);
+/*
+ * Revokes the tokens that are bound to a start of a workspace: to one, or (start zero) to any. The
+ * gateway forgets them before the store does: whoever finds them revoked may answer at once. So this
+ * comes last in a transaction that may fail while the agent still runs.
+ */
+enum err agent_tokens_revoke_tx(struct api *a, struct store_tx *tx, struct arena *arena,
+    struct id org, struct id workspace, struct id start, struct error *e) MUST_CHECK;
 
 #endif

@@ -74,36 +74,22 @@ agent_runs(struct api *a, struct id workspace)
 }
 
 enum err
-agent_tokens_revoke_tx(struct store_tx *tx, struct arena *arena, struct id org, struct id workspace,
-    struct id start, struct agent_revoked *ret, struct error *e)
+agent_tokens_revoke_tx(struct api *a, struct store_tx *tx, struct arena *arena, struct id org,
+    struct id workspace, struct id start, struct error *e)
 {
     int64_t now = clock_ms();
     struct token_row *tokens, revoked;
-    struct agent_revoked out = {0};
     size_t n;
     enum err code = token_row_list_bound(tx, org, workspace, now, arena, &tokens, &n, e);
 
-    if (code != ERR_OK)
-        return code;
-    out.tokens = arena_array(arena, n + 1, sizeof(*out.tokens));
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; code == ERR_OK && i < n; i++) {
         if (!id_is_zero(start) && !id_equal(tokens[i].decision, start))
             continue;
         code = token_row_revoke(tx, org, tokens[i].id, now, arena, &revoked, e);
-        if (code != ERR_OK)
-            return code;
-        if (revoked.kind == TOKEN_USAGE)
-            out.tokens[out.n++] = revoked;
+        if (code == ERR_OK && revoked.kind == TOKEN_USAGE)
+            edge_token_revoke(a->o.edge, revoked.digest);
     }
-    *ret = out;
-    return ERR_OK;
-}
-
-void
-agent_tokens_revoked(struct api *a, const struct agent_revoked *r)
-{
-    for (size_t i = 0; i < r->n; i++)
-        edge_token_revoke(a->o.edge, r->tokens[i].digest);
+    return code;
 }
 
 struct end {
@@ -114,7 +100,6 @@ struct end {
     struct lifecycle_verdict verdict;
     bool again;     /* it is to be started again, after verdict.delay_ms */
     bool elsewhere; /* we were given up meanwhile: what the row says is of another node's agent */
-    struct agent_revoked revoked;
 };
 
 static struct lifecycle_verdict
@@ -209,9 +194,8 @@ end_tx(struct store_tx *tx, void *ctx, struct error *e)
     x->again = false;
     if (code == ERR_OK)
         code = workspace_row_get(tx, x->org, x->workspace, x->arena, &w, e);
-    if (code == ERR_OK) {
-        code = agent_tokens_revoke_tx(tx, x->arena, x->org, x->workspace, start, &x->revoked, e);
-    }
+    if (code == ERR_OK)
+        code = agent_tokens_revoke_tx(x->api, tx, x->arena, x->org, x->workspace, start, e);
     if (code != ERR_OK || is_booked(&w) || agent_run_is_stale(x->api, x->workspace, start))
         return code;
     x->elsewhere = wish_is_elsewhere(x->api, &w);
@@ -228,7 +212,6 @@ agent_end_book(
 
     if (code != ERR_OK)
         return code;
-    agent_tokens_revoked(a, &x.revoked);
     if (x.elsewhere)
         log_warn("api",
             "another node has taken this workspace over: that its agent here ended is "

@@ -58,11 +58,10 @@ failed_tx(struct store_tx *tx, void *ctx, struct error *e)
         .code = str_from_cstr(err_name(s->failure.code)),
         .text = str_from_cstr(s->failure.text),
         .details = failure_json(s->arena, s)};
-    struct agent_revoked revoked;
     enum err code = move_tx(tx, s->arena, &m, NULL, e);
 
     if (code == ERR_OK)
-        code = agent_tokens_revoke_tx(tx, s->arena, q->org, q->workspace, s->id, &revoked, e);
+        code = agent_tokens_revoke_tx(s->api, tx, s->arena, q->org, q->workspace, s->id, e);
     if (code == ERR_OK && s->record.kind == DECISION_REFUSAL)
         code = decision_row_append(tx, &s->record, e);
     return code;

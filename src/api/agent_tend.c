@@ -39,7 +39,6 @@ struct due {
     const struct later_entry *entry;
     struct arena arena;
     struct workspace_row row;
-    struct agent_revoked revoked;
     bool acts;
 };
 
@@ -126,10 +125,11 @@ timeout_tx(struct store_tx *tx, void *ctx, struct error *e)
         json_pack("{s:s, s:o, s:s, s:I, s:o}", "code", "START_TIMEOUT", "error", json_str(m.text),
             "source", "provision_timeout_sweep", "timeout_secs", (json_int_t)seconds, "runtime",
             json_str(d->row.runtime)));
-    code = agent_tokens_revoke_tx(
-        tx, &d->arena, d->entry->org, d->entry->workspace, d->entry->start, &d->revoked, e);
+    code = move_tx(tx, &d->arena, &m, NULL, e);
     d->acts = code == ERR_OK;
-    return code != ERR_OK ? code : move_tx(tx, &d->arena, &m, NULL, e);
+    return code != ERR_OK ? code
+                          : agent_tokens_revoke_tx(d->api, tx, &d->arena, d->entry->org,
+                                d->entry->workspace, d->entry->start, e);
 }
 
 void
@@ -142,10 +142,8 @@ agent_timeout_due(struct api *a, const struct later_entry *entry)
 
     pthread_mutex_lock(lock);
     code = store_tx(a->o.store, timeout_tx, &d, &e);
-    if (code == ERR_OK && d.acts) {
-        agent_tokens_revoked(a, &d.revoked);
+    if (code == ERR_OK && d.acts)
         code = launch_stop(a->launcher, entry->workspace, or_default(a->o.stop_grace_ms, 5000), &e);
-    }
     pthread_mutex_unlock(lock);
     /* It has failed already and still runs: that is to be settled, not to be timed out again. */
     if (code != ERR_OK && d.acts)

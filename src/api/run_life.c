@@ -131,6 +131,9 @@ renew_tx(struct store_tx *tx, void *ctx, struct error *e)
     code = token_row_extend(tx, c->org, op->row.token, op->now_ms, op->row.expires_ms, e);
     if (code == ERR_OK)
         code = token_tx(tx, op, e);
+    /* Here: whoever revokes it after us must not be overtaken. */
+    if (code == ERR_OK && op->has_token)
+        code = handout_publish_row(c->api, &c->http->arena, &op->token, e);
     return call_not_found(code, "run not found, ended or expired", e);
 }
 
@@ -151,8 +154,6 @@ run_renew(struct call *c, struct error *e)
 
     if (code == ERR_OK)
         code = store_tx(c->api->o.store, renew_tx, &op, e);
-    if (code == ERR_OK && op.has_token)
-        code = handout_publish_row(c->api, &c->http->arena, &op.token, e);
     return code == ERR_OK ? call_answer(c, 200, row_json(&op.row)) : code;
 }
 
@@ -168,7 +169,9 @@ end_tx(struct store_tx *tx, void *ctx, struct error *e)
     if (code == ERR_OK && !id_is_zero(op->row.token)) {
         code =
             token_row_revoke(tx, c->org, op->row.token, op->now_ms, &c->http->arena, &op->token, e);
-        op->has_token = code == ERR_OK;
+        /* Before the store says so, as in agent.h. */
+        if (code == ERR_OK)
+            edge_token_revoke(c->api->o.edge, op->token.digest);
         /* Revoked by somebody else already: it is ended all the same. */
         code = code == ERR_NOT_FOUND ? ERR_OK : code;
     }
@@ -187,8 +190,6 @@ run_end(struct call *c, struct error *e)
         code = store_tx(c->api->o.store, end_tx, &op, e);
     if (code != ERR_OK)
         return code;
-    if (op.has_token)
-        edge_token_revoke(c->api->o.edge, op.token.digest);
     return call_answer(
         c, 200, json_pack("{s:s, s:o}", "status", "ended", "run_id", json_id(op.run)));
 }

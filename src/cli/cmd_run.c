@@ -154,29 +154,78 @@ end(struct run *r)
             stderr, "purser: the run could not be ended and will expire by itself: %s\n", e.text);
 }
 
-/* Renews from a client of its own, so that a slow server delays no signal. Ends with the process. */
+/* Renews from a client of its own, so that a slow server delays no signal. */
+struct renewal {
+    struct run *run;
+    struct client *client;
+    char path[192];
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t stop;
+    bool stopping;
+};
+
+/* False: the process has ended. */
+static bool
+rest(struct renewal *n, json_int_t seconds)
+{
+    const struct timespec until = clock_deadline(seconds * 1000);
+    bool stopping;
+
+    pthread_mutex_lock(&n->lock);
+    while (!n->stopping && clock_wait(&n->stop, &n->lock, &until) == 0)
+        continue;
+    stopping = n->stopping;
+    pthread_mutex_unlock(&n->lock);
+    return !stopping;
+}
+
 static void *
 renew(void *arg)
 {
-    struct run *r = arg;
-    json_int_t ttl_s = json_integer_value(json_object_get(r->answer, "ttl_seconds"));
-    struct client *client = NULL;
-    char path[192];
+    struct renewal *n = arg;
+    json_int_t half = json_integer_value(json_object_get(n->run->answer, "ttl_seconds")) / 2;
+    enum err err = ERR_OK;
     struct error e;
-    enum err err;
 
-    if (client_open(&r->s.options, &client, &e) != ERR_OK ||
-        client_path(path, sizeof(path), &e, "/workspaces/%s/runs/%s/renew", r->id, r->run_id) !=
-            ERR_OK)
-        return NULL;
-    for (err = ERR_OK;;) {
-        sleep((unsigned)(err == ERR_OK || ttl_s / 2 < RETRY_S ? ttl_s / 2 : RETRY_S));
-        err = client_call(client, "POST", path, NULL, NULL, &e);
+    while (rest(n, err == ERR_OK || half < RETRY_S ? half : RETRY_S)) {
+        err = client_call(n->client, "POST", n->path, NULL, NULL, &e);
         if (err == ERR_NOT_FOUND || err == ERR_GONE) {
             fprintf(stderr, "purser: the run was ended by somebody else: its token is gone\n");
-            return NULL;
+            break;
         }
     }
+    return NULL;
+}
+
+/* False: it cannot be renewed, and ends when its time is over. */
+static bool
+renewal_start(struct run *r, struct renewal *ret)
+{
+    struct error e;
+
+    *ret = (struct renewal){.run = r};
+    if (client_path(ret->path, sizeof(ret->path), &e, "/workspaces/%s/runs/%s/renew", r->id,
+            r->run_id) != ERR_OK ||
+        client_open(&r->s.options, &ret->client, &e) != ERR_OK)
+        return false;
+    pthread_mutex_init(&ret->lock, NULL);
+    pthread_cond_init(&ret->stop, NULL);
+    if (pthread_create(&ret->thread, NULL, renew, ret) == 0)
+        return true;
+    client_close(ret->client);
+    return false;
+}
+
+static void
+renewal_stop(struct renewal *n)
+{
+    pthread_mutex_lock(&n->lock);
+    n->stopping = true;
+    pthread_cond_broadcast(&n->stop);
+    pthread_mutex_unlock(&n->lock);
+    pthread_join(n->thread, NULL);
+    client_close(n->client);
 }
 
 /* The process, from start to end: its status, as waitpid() gives it. */
@@ -184,7 +233,8 @@ static enum err
 live(struct run *r, struct run_env *env, int *ret_status)
 {
     struct run_child child;
-    pthread_t thread;
+    struct renewal renewal;
+    bool renews;
     enum err err;
 
     client_disconnect(r->s.client);
@@ -192,10 +242,11 @@ live(struct run *r, struct run_env *env, int *ret_status)
     if (err != ERR_OK)
         return err;
     run_env_done(env);
-    /* Signals are blocked by now, also in this thread. */
-    if (pthread_create(&thread, NULL, renew, r) == 0)
-        pthread_detach(thread);
+    /* Signals are blocked by now, also in its thread. */
+    renews = renewal_start(r, &renewal);
     *ret_status = run_child_wait(&child);
+    if (renews)
+        renewal_stop(&renewal);
     return ERR_OK;
 }
 

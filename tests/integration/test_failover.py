@@ -207,6 +207,7 @@ def test_a_kept_connection_on_which_something_came_meanwhile_is_not_used(three, 
     assert client.answer()[0] == 200
     (worker,) = three.purser.worker_pids()
     os.kill(worker, signal.SIGSTOP)
+    wait_until(lambda: Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "T", "the worker to stop")
     try:
         client.send()
         spoils(three.first.calls[0])

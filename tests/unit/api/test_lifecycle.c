@@ -8,6 +8,8 @@
 
 #include "unit.h"
 
+#include <pthread.h>
+
 /* The launcher's report that the agent which runs has ended. */
 static void
 end_agent(struct world *w, int exit_code)
@@ -337,6 +339,54 @@ a_start_on_a_node_that_was_given_up_meanwhile_is_none(void **state)
     assert_int_equal(seen.live_tokens, 0);
 }
 
+static unsigned live_when_forgotten;
+
+static void *
+look_main(void *unused)
+{
+    AUTO(look_done) struct look seen = look(meanwhile.world, meanwhile.id);
+
+    live_when_forgotten = (unsigned)seen.live_tokens;
+    return NULL;
+}
+
+/* From a thread of its own: ours is in its transaction. */
+static void
+look_meanwhile(void)
+{
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, look_main, NULL), 0);
+    pthread_join(thread, NULL);
+}
+
+/* Who finds it revoked in the store, a stop that comes upon an end say, answers at once. */
+static void
+the_gateway_forgets_a_token_before_the_store_does(void **state)
+{
+    struct world *w = *state;
+
+    make_workspace(w, PLATFORM_MODEL, meanwhile.id);
+    meanwhile.world = w;
+    for (int by_itself = 0; by_itself <= 1; by_itself++) {
+        AUTO_ANSWER struct answer start = ask(w, "POST", path_of(meanwhile.id, "/start"), NULL);
+        AUTO_ANSWER struct answer stop = {0};
+        AUTO(look_done) struct look seen = {0};
+
+        assert_int_equal(start.status, 200);
+        wait_status(w, meanwhile.id, "online");
+        live_when_forgotten = 0;
+        stand_in.on_revoke = look_meanwhile;
+        if (by_itself)
+            end_agent(w, 0);
+        else
+            stop = ask(w, "POST", path_of(meanwhile.id, "/stop"), NULL);
+        seen = look(w, meanwhile.id);
+        assert_int_equal(seen.live_tokens, 0);
+        assert_true(live_when_forgotten > 0);
+    }
+}
+
 static void
 a_pause_takes_along_who_was_started_meanwhile(void **state)
 {
@@ -418,6 +468,7 @@ main(void)
         WORLD_TEST(a_pause_takes_those_below_along_and_a_resume_brings_them_back),
         WORLD_TEST(a_pause_that_comes_while_a_start_is_planned_holds),
         WORLD_TEST(a_start_on_a_node_that_was_given_up_meanwhile_is_none),
+        WORLD_TEST(the_gateway_forgets_a_token_before_the_store_does),
         WORLD_TEST(a_pause_takes_along_who_was_started_meanwhile),
         WORLD_TEST(a_stop_that_comes_meanwhile_is_not_undone),
         WORLD_TEST(a_restart_that_is_due_outlives_an_outage_of_the_store),

@@ -40,10 +40,21 @@ edge_token_publish(struct edge *g, const struct edge_token *t, struct error *e)
     return ERR_OK;
 }
 
+static void
+call_once(void (**hook)(void))
+{
+    void (*f)(void) = *hook;
+
+    *hook = NULL;
+    if (f != NULL)
+        f();
+}
+
 void
 edge_token_revoke(struct edge *g, const uint8_t digest[static 32])
 {
     stand_in.revoked++;
+    call_once(&stand_in.on_revoke);
 }
 
 void
@@ -69,16 +80,6 @@ struct str
 edge_public_url(const struct edge *g)
 {
     return STR("http://127.0.0.1:8080");
-}
-
-static void
-call_once(void (**hook)(void))
-{
-    void (*f)(void) = *hook;
-
-    *hook = NULL;
-    if (f != NULL)
-        f();
 }
 
 bool

@@ -41,6 +41,7 @@ struct stand_in {
     /* Called once, then forgotten: while a start is planned, and before one is stopped. */
     void (*on_plan)(void);
     void (*on_stop)(void);
+    void (*on_revoke)(void);
 };
 extern struct stand_in stand_in;
 
